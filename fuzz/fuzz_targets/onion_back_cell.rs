@@ -1,0 +1,54 @@
+//! Back cells: bytes of a peer, as they are and as changes to a good cell on its
+//! way. A relay takes anything of the right size; the origin opens nothing that
+//! was changed.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use masq_onion::{
+    Authorisation, CellError, CellSize, Delivered, HopSpec, NodeKey, OnionSecret, build_setup, peel,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+fuzz_target!(|data: &[u8]| {
+    let [choice, data @ ..] = data else { return };
+    let mut rng = ChaCha20Rng::from_seed([3; 32]);
+    let keys: Vec<_> = (0..3).map(|_| OnionSecret::generate(&mut rng)).collect();
+    let hops: Vec<_> = keys
+        .iter()
+        .map(|key| HopSpec {
+            node: NodeKey([1; 32]),
+            onion: key.public(),
+            auth: Authorisation::none(),
+        })
+        .collect();
+    let (package, mut origin) =
+        build_setup(&hops[..1], &hops[1..2], &hops[2], &mut rng).expect("legs are short");
+    let peeled = peel(&[&keys[0]], &package).expect("made for it");
+    let package = peeled.next_package.expect("the exit is not the end");
+    let mut exit = peeled.keys.into_exit();
+    let mut relay = peel(&[&keys[1]], &package)
+        .expect("made for it")
+        .keys
+        .into_back_relay();
+
+    let size = CellSize::ALL[usize::from(choice % 3)];
+    let mut cell = vec![0; size.cell_len()];
+    let len = data.len().min(cell.len());
+    if choice & 0x80 == 0 {
+        exit.back.seal(&mut cell, 7, 20).expect("it fits");
+        for (byte, change) in cell.iter_mut().zip(data) {
+            *byte ^= change;
+        }
+        relay.back.apply(&mut cell).expect("the size is right");
+        let unchanged = data[..len].iter().all(|byte| *byte == 0);
+        match origin.back.open(&mut cell) {
+            Ok(delivered) => assert!(unchanged && delivered == Delivered { flags: 7, len: 20 }),
+            Err(error) => assert!(!unchanged && error == CellError::Authentication),
+        }
+    } else {
+        cell[..len].copy_from_slice(&data[..len]);
+        assert_eq!(origin.back.open(&mut cell), Err(CellError::Authentication));
+        assert_eq!(origin.back.open(&mut cell), Err(CellError::Closed));
+    }
+});

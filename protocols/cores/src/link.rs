@@ -1,0 +1,224 @@
+//! The node's links as circuits see them: who is a neighbour, what a link may carry, how
+//! many circuits run over it and how fast it may bring set-ups.
+//!
+//! Which nodes become neighbours, and which links are entry links, is decided elsewhere
+//! and told here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use masq_onion::NodeKey;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::FailureCode;
+use crate::limits::{CIRCUITS_PER_LINK, SETUP_BURST, SETUPS_PER_SECOND};
+
+/// Whose own circuits a link carries. A link that is nobody's entry link is a listed one
+/// and carries circuits of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkUse {
+    /// The neighbour uses it as its entry link.
+    pub theirs_entry: bool,
+    /// This node uses it as its entry link.
+    pub ours_entry: bool,
+}
+
+impl LinkUse {
+    /// A link that is in the records of both ends.
+    pub const LISTED: Self = Self { theirs_entry: false, ours_entry: false };
+    /// This node's own entry link.
+    pub const OURS: Self = Self { theirs_entry: false, ours_entry: true };
+    /// The neighbour's entry link.
+    pub const THEIRS: Self = Self { theirs_entry: true, ours_entry: false };
+
+    /// Whether circuits of others, or of the neighbour, may cross it: an entry link of
+    /// this node's alone carries nothing but this node's own.
+    pub const fn carries_others(self) -> bool {
+        !self.ours_entry || self.theirs_entry
+    }
+}
+
+/// A bucket of whole tokens that fills steadily.
+#[derive(Debug)]
+pub(crate) struct TokenBucket {
+    tokens: u32,
+    burst: u32,
+    every: Duration,
+    filled: Instant,
+}
+
+impl TokenBucket {
+    /// Full at `now`; one token more each `every`, up to `burst`.
+    pub(crate) fn new(burst: u32, every: Duration, now: Instant) -> Self {
+        Self { tokens: burst, burst, every, filled: now }
+    }
+
+    /// Takes a token if there is one.
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.filled);
+        let new = u32::try_from(since.as_nanos() / self.every.as_nanos()).unwrap_or(u32::MAX);
+        if new > 0 {
+            self.tokens = self.tokens.saturating_add(new).min(self.burst);
+            self.filled = if self.tokens == self.burst { now } else { self.filled + self.every * new };
+        }
+        let taken = self.tokens > 0;
+        self.tokens -= u32::from(taken);
+        taken
+    }
+}
+
+/// A circuit's place on a link; the place is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    /// Ends when the neighbour is one no more.
+    pub(crate) gone: CancellationToken,
+    /// What the link carried when the place was taken.
+    pub(crate) link: LinkUse,
+}
+
+struct Link {
+    link: LinkUse,
+    places: Arc<Semaphore>,
+    setups: TokenBucket,
+    gone: CancellationToken,
+}
+
+impl Link {
+    fn place(&self) -> Result<Place, FailureCode> {
+        let permit =
+            self.places.clone().try_acquire_owned().map_err(|_| FailureCode::Overloaded)?;
+        Ok(Place { _permit: permit, gone: self.gone.clone(), link: self.link })
+    }
+}
+
+/// All links of the node. At most as many as the host reports: five.
+#[derive(Default)]
+pub(crate) struct Links {
+    links: HashMap<NodeKey, Link>,
+}
+
+impl Links {
+    /// A neighbour is there, or its link's use has changed; what runs over it goes on.
+    pub(crate) fn set(&mut self, node: NodeKey, link: LinkUse, now: Instant) {
+        self.links
+            .entry(node)
+            .and_modify(|l| l.link = link)
+            .or_insert_with(|| Link {
+                link,
+                places: Arc::new(Semaphore::new(CIRCUITS_PER_LINK)),
+                setups: TokenBucket::new(SETUP_BURST, Duration::from_secs(1) / SETUPS_PER_SECOND, now),
+                gone: CancellationToken::new(),
+            });
+    }
+
+    /// The neighbour is gone, and every circuit over it ends.
+    pub(crate) fn remove(&mut self, node: &NodeKey) {
+        if let Some(link) = self.links.remove(node) {
+            link.gone.cancel();
+        }
+    }
+
+    /// A place for a stream that a peer opened.
+    pub(crate) fn inbound(&mut self, from: &NodeKey, now: Instant) -> Result<Place, FailureCode> {
+        let link = self.links.get_mut(from).ok_or(FailureCode::NotNeighbour)?;
+        if !link.setups.take(now) {
+            return Err(FailureCode::Overloaded);
+        }
+        link.place()
+    }
+
+    /// A place for a circuit of somebody else's that goes on to `next`.
+    pub(crate) fn onward(&self, next: &NodeKey) -> Result<Place, FailureCode> {
+        let link = self.links.get(next).ok_or(FailureCode::NotNeighbour)?;
+        if !link.link.carries_others() {
+            return Err(FailureCode::EntryLink);
+        }
+        link.place()
+    }
+
+    /// A place for a circuit of this node's own: on its entry links only.
+    pub(crate) fn own(&self, first: &NodeKey) -> Result<Place, FailureCode> {
+        let link = self.links.get(first).ok_or(FailureCode::NotNeighbour)?;
+        if !link.link.ours_entry {
+            return Err(FailureCode::EntryLink);
+        }
+        link.place()
+    }
+
+    /// Whether `node` is at the other end of an entry link of this node's.
+    pub(crate) fn is_entry(&self, node: &NodeKey) -> bool {
+        self.links.get(node).is_some_and(|l| l.link.ours_entry)
+    }
+
+    /// How full the fullest link is: 0 is empty, 255 is full.
+    pub(crate) fn load(&self) -> u8 {
+        let free = self.links.values().map(|l| l.places.available_permits()).min();
+        let used = CIRCUITS_PER_LINK - free.unwrap_or(CIRCUITS_PER_LINK).min(CIRCUITS_PER_LINK);
+        u8::try_from(used * 255 / CIRCUITS_PER_LINK).unwrap_or(u8::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    #[test]
+    fn the_bucket_lets_a_burst_through_and_then_its_rate() {
+        let t0 = start();
+        let mut bucket = TokenBucket::new(3, Duration::from_millis(100), t0);
+        assert_eq!((0..5).filter(|_| bucket.take(t0)).count(), 3);
+        assert!(!bucket.take(t0 + Duration::from_millis(99)));
+        assert!(bucket.take(t0 + Duration::from_millis(100)));
+        assert!(!bucket.take(t0 + Duration::from_millis(150)));
+        assert!(bucket.take(t0 + Duration::from_millis(201)));
+        let later = t0 + Duration::from_secs(1_000_000_000);
+        assert_eq!((0..5).filter(|_| bucket.take(later)).count(), 3);
+    }
+
+    #[test]
+    fn circuits_per_link_are_bounded_and_places_come_back() {
+        let mut links = Links::default();
+        let node = NodeKey([1; 32]);
+        let t0 = start();
+        links.set(node, LinkUse::LISTED, t0);
+        let places: Vec<_> = (0..CIRCUITS_PER_LINK).map(|_| links.onward(&node).unwrap()).collect();
+        assert_eq!(links.load(), 255);
+        assert_eq!(links.onward(&node).unwrap_err(), FailureCode::Overloaded);
+        assert_eq!(links.inbound(&node, t0).unwrap_err(), FailureCode::Overloaded);
+        drop(places);
+        assert_eq!(links.load(), 0);
+        let place = links.inbound(&node, t0).unwrap();
+        links.remove(&node);
+        assert!(place.gone.is_cancelled());
+        assert_eq!(links.onward(&node).unwrap_err(), FailureCode::NotNeighbour);
+    }
+
+    #[test]
+    fn s12_entry_links_carry_their_owners_circuits_only() {
+        let mut links = Links::default();
+        let (listed, ours, theirs, both) =
+            (NodeKey([1; 32]), NodeKey([2; 32]), NodeKey([3; 32]), NodeKey([4; 32]));
+        let t0 = start();
+        links.set(listed, LinkUse::LISTED, t0);
+        links.set(ours, LinkUse::OURS, t0);
+        links.set(theirs, LinkUse::THEIRS, t0);
+        links.set(both, LinkUse { theirs_entry: true, ours_entry: true }, t0);
+
+        assert!(links.onward(&listed).is_ok());
+        assert_eq!(links.onward(&ours).unwrap_err(), FailureCode::EntryLink);
+        assert!(links.onward(&theirs).is_ok());
+        assert!(links.onward(&both).is_ok());
+
+        assert_eq!(links.own(&listed).unwrap_err(), FailureCode::EntryLink);
+        assert!(links.own(&ours).is_ok());
+        assert_eq!(links.own(&theirs).unwrap_err(), FailureCode::EntryLink);
+        assert!(links.own(&both).is_ok());
+    }
+}

@@ -1,0 +1,214 @@
+//! The reverse direction at the origin: starting report rounds on the back leg's stream,
+//! and reading reports and failures where they come out, on the over leg's.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use futures::io::{ReadHalf, WriteHalf};
+use masq_onion::{NodeKey, ReverseOrigin};
+use rand::RngExt;
+use rand_chacha::ChaCha20Rng;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::Round;
+use crate::failure::{self, CircuitFailure, FailureCode};
+use crate::frame::{KIND_REPORT, Reverse, ReverseReader, ReverseWriter};
+use crate::host::Wire;
+use crate::limits::{REPORT_EVERY, REPORT_TIMEOUT};
+use crate::report::HopReport;
+
+/// Why the reverse direction ended at the origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ControlEnd {
+    /// A hop reported a failure.
+    Failed(CircuitFailure),
+    /// The exit ended the circuit in good order.
+    Ended,
+    /// The first hop closed the stream without a word, or with one that is not authentic.
+    Closed,
+    /// The first hop broke the rules.
+    Violation,
+    /// A round did not come home in time.
+    Silent,
+}
+
+/// Where the present round is.
+enum Phase {
+    /// The back leg is not here yet.
+    Waiting,
+    /// The next round starts then.
+    Between(Instant),
+    /// A round is out since then.
+    Out(Instant),
+}
+
+/// Rounds and failures of one circuit.
+pub(super) struct Control {
+    reader: ReverseReader<ReadHalf<Wire>>,
+    keys: ReverseOrigin,
+    starter: Option<oneshot::Receiver<WriteHalf<Wire>>>,
+    writer: Option<ReverseWriter<WriteHalf<Wire>>>,
+    phase: Phase,
+    rounds: watch::Sender<Round>,
+    path: Vec<NodeKey>,
+    rng: ChaCha20Rng,
+}
+
+impl Control {
+    pub(super) fn new(
+        reader: ReverseReader<ReadHalf<Wire>>,
+        keys: ReverseOrigin,
+        starter: oneshot::Receiver<WriteHalf<Wire>>,
+        rounds: watch::Sender<Round>,
+        path: Vec<NodeKey>,
+        rng: ChaCha20Rng,
+    ) -> Self {
+        Self {
+            reader,
+            keys,
+            starter: Some(starter),
+            writer: None,
+            phase: Phase::Waiting,
+            rounds,
+            path,
+            rng,
+        }
+    }
+
+    /// Runs until something ends. May be dropped at any time and run again.
+    pub(super) async fn run(&mut self) -> ControlEnd {
+        loop {
+            let due = match self.phase {
+                Phase::Waiting => None,
+                Phase::Between(at) => Some(at),
+                Phase::Out(since) => Some(since + REPORT_TIMEOUT),
+            };
+            tokio::select! {
+                frame = self.reader.frame() => {
+                    let end = match frame {
+                        Ok(Some(frame)) => self.take(frame),
+                        Ok(None) => Some(ControlEnd::Closed),
+                        Err(e) if e.is_violation() => Some(ControlEnd::Violation),
+                        Err(_) => Some(ControlEnd::Closed),
+                    };
+                    if let Some(end) = end {
+                        return end;
+                    }
+                }
+                writer = arrival(&mut self.starter) => {
+                    self.starter = None;
+                    self.writer = Some(ReverseWriter::new(writer));
+                    self.phase = Phase::Between(Instant::now() + self.interval());
+                }
+                () = at(due) => {
+                    if matches!(self.phase, Phase::Out(_)) {
+                        return ControlEnd::Silent;
+                    }
+                    if !self.start_round() {
+                        return ControlEnd::Closed;
+                    }
+                }
+                () = drain(&mut self.writer) => {}
+            }
+        }
+    }
+
+    /// A quarter around the average, so that rounds of circuits that began together part.
+    fn interval(&mut self) -> Duration {
+        let quarter = REPORT_EVERY / 4;
+        REPORT_EVERY - quarter + self.rng.random_range(Duration::ZERO..quarter * 2)
+    }
+
+    fn start_round(&mut self) -> bool {
+        let Some(writer) = &mut self.writer else { return false };
+        let Ok(frame) = self.keys.start(&[]) else { return false };
+        self.phase = Phase::Out(Instant::now());
+        writer.push(KIND_REPORT, &frame).is_ok()
+    }
+
+    fn take(&mut self, frame: Reverse) -> Option<ControlEnd> {
+        match frame {
+            Reverse::Report(mut body) => {
+                let Phase::Out(since) = self.phase else { return Some(ControlEnd::Violation) };
+                let Ok(slots) = self.keys.finish(&mut body) else {
+                    return Some(ControlEnd::Violation);
+                };
+                let took = since.elapsed();
+                self.phase = Phase::Between(Instant::now() + self.interval());
+                self.rounds.send_modify(|round| {
+                    round.count += 1;
+                    round.took = took;
+                    round.hops =
+                        slots.iter().map(|s| HopReport::decode(s.as_deref()?)).collect();
+                });
+                None
+            }
+            Reverse::Failure(mut body) => {
+                let Ok((hop, payload)) = self.keys.open_failure(&mut body) else {
+                    return Some(ControlEnd::Closed);
+                };
+                let code = failure::decode(&payload).unwrap_or(FailureCode::Unknown(u8::MAX));
+                if code == FailureCode::Ended {
+                    return Some(ControlEnd::Ended);
+                }
+                Some(match CircuitFailure::locate(&self.path, hop, code) {
+                    Some(failure) => ControlEnd::Failed(failure),
+                    None => ControlEnd::Violation,
+                })
+            }
+            Reverse::Refused(code) => Some(match CircuitFailure::locate(&self.path, 0, code) {
+                Some(mut failure) => {
+                    // In plain, so it can only be the first hop's word about itself.
+                    failure.edge = self.first_edge();
+                    ControlEnd::Failed(failure)
+                }
+                None => ControlEnd::Violation,
+            }),
+        }
+    }
+
+    /// The edge between the origin and its first hop.
+    pub(super) fn first_edge(&self) -> (NodeKey, NodeKey) {
+        (self.path[0], self.path[1])
+    }
+
+    /// What the origin itself saw: its stream to the first hop, or the one from the last,
+    /// ended without a word.
+    pub(super) fn own_edge(&self, over: bool) -> CircuitFailure {
+        let n = self.path.len();
+        // A path has its origin twice and at least one hop between.
+        let (hop, edge) = if over {
+            (0, self.first_edge())
+        } else {
+            (n - 3, (self.path[n - 2], self.path[n - 1]))
+        };
+        CircuitFailure { hop, node: self.path[hop + 1], code: FailureCode::NextClosed, edge }
+    }
+}
+
+async fn arrival(starter: &mut Option<oneshot::Receiver<WriteHalf<Wire>>>) -> WriteHalf<Wire> {
+    if let Some(receiver) = starter
+        && let Ok(writer) = receiver.await
+    {
+        return writer;
+    }
+    // It came already, or the back leg ended, which its own side reports.
+    *starter = None;
+    std::future::pending().await
+}
+
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes what waits; returns never, as an end of that stream is seen by the back leg.
+async fn drain(writer: &mut Option<ReverseWriter<WriteHalf<Wire>>>) {
+    if let Some(writer) = writer {
+        let _ = poll_fn(|cx| writer.poll_drain(cx)).await;
+    }
+    std::future::pending().await
+}

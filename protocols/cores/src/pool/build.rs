@@ -1,0 +1,170 @@
+//! Building circuits for a pool, on demand and ahead of it, and keeping it tidy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::Rng;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+
+use super::state::{Entry, Running};
+use super::{Back, Inner, IsolationKey, Outcome, PoolError, Want};
+use crate::flow::ClientSession;
+use crate::origin::{CircuitHandle, Route};
+use crate::session::SessionId;
+
+/// How often a pool is tidied when nothing wakes its keeper.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+/// First and longest wait after warming failed; it doubles in between. Guess.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Runs for as long as the pool is there.
+pub(super) async fn keep(pool: Back, wake: Arc<Notify>) {
+    loop {
+        let begin = {
+            let Some(inner) = pool.upgrade() else { return };
+            let (config, now) = (inner.config(), Instant::now());
+            let mut state = inner.state();
+            state.prune(now, &config);
+            let begin = state.missing(now, &config);
+            state.warming += begin;
+            begin
+        };
+        for _ in 0..begin {
+            if let Some(inner) = pool.upgrade() {
+                tokio::spawn(warm(inner));
+            }
+        }
+        // Either way it is time to look again.
+        let _ = timeout(TIDY_EVERY, wake.notified()).await;
+    }
+}
+
+/// Builds one circuit that nobody asked for yet.
+async fn warm(inner: Arc<Inner>) {
+    let built = build(&inner, &Want::default(), 1).await;
+    let mut state = inner.state();
+    state.warming -= 1;
+    match built {
+        Ok(entry) => {
+            state.patience = None;
+            if !state.closed {
+                state.entries.push(entry);
+            }
+        }
+        Err(error) => {
+            tracing::debug!(%error, "no warm circuit");
+            let failures = state.patience.map_or(0, |(n, _)| n) + 1;
+            let wait = PATIENCE.0.saturating_mul(1 << failures.min(6)).min(PATIENCE.1);
+            state.patience = Some((failures, Instant::now() + wait));
+        }
+    }
+}
+
+/// Builds a circuit that somebody waits for.
+pub(super) async fn on_demand(
+    inner: Arc<Inner>,
+    isolation: IsolationKey,
+    want: Want,
+    done: watch::Sender<Option<Result<(), PoolError>>>,
+) {
+    let attempts = inner.config().attempts;
+    let built = build(&inner, &want, attempts).await;
+    {
+        let mut state = inner.state();
+        state.building.remove(&(isolation, want));
+        let result = match built {
+            Ok(_) if state.closed => Err(PoolError::Shutdown),
+            Ok(mut entry) => {
+                entry.isolation = Some(isolation);
+                state.entries.push(entry);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        done.send_replace(Some(result));
+    }
+    inner.wake.notify_one();
+}
+
+/// Tries routes until one comes up.
+async fn build(inner: &Arc<Inner>, want: &Want, attempts: u32) -> Result<Entry, PoolError> {
+    let mut last = String::new();
+    for attempt in 0..attempts.max(1) {
+        let route = match inner.routes.route(want) {
+            Ok(route) => route,
+            Err(none) if attempt == 0 => return Err(PoolError::NoRoute(none)),
+            Err(_) => return Err(PoolError::Build { attempts: attempt, last }),
+        };
+        match try_route(inner, route).await {
+            Ok(entry) => return Ok(entry),
+            Err(why) => {
+                tracing::debug!(attempt, why, "circuit did not come up");
+                last = why;
+            }
+        }
+    }
+    Err(PoolError::Build { attempts, last })
+}
+
+async fn try_route(inner: &Arc<Inner>, route: Route) -> Result<Entry, String> {
+    let begun = Instant::now();
+    let (end, mut circuit) = match inner.cores.launch(route.clone()).await {
+        Ok(launched) => launched,
+        Err(error) => {
+            let why = error.to_string();
+            inner.routes.report(&route, Outcome::NotLaunched(error));
+            return Err(why);
+        }
+    };
+    // The session begins at once: its first cell follows the set-up round the loop.
+    let mut id = [0; 16];
+    inner.cores.rng().make().fill_bytes(&mut id);
+    let (session, driver) = ClientSession::start(end, SessionId(id));
+    tokio::spawn(driver);
+    if let Err(reason) = circuit.established().await {
+        session.close();
+        inner.routes.report(&route, Outcome::Failed(reason.clone()));
+        return Err(reason.to_string());
+    }
+    inner.routes.report(&route, Outcome::Built(begun.elapsed()));
+    let born = Instant::now();
+    let running =
+        Running { session: session.clone(), circuit: circuit.clone(), born, retired: None };
+    inner.state().running.insert(circuit.id(), running);
+    tokio::spawn(watch_circuit(Arc::downgrade(inner), circuit.clone()));
+    Ok(Entry { session, circuit, isolation: None, born, users: Arc::default() })
+}
+
+/// Reports rounds and the end of one circuit.
+async fn watch_circuit(pool: Back, mut circuit: CircuitHandle) {
+    let route = circuit.route().clone();
+    let mut rounds = circuit.rounds();
+    loop {
+        let reason = tokio::select! {
+            reason = circuit.ended() => Some(reason),
+            changed = rounds.changed() => match changed {
+                Ok(()) => None,
+                Err(_) => Some(circuit.ended().await),
+            },
+        };
+        let Some(inner) = pool.upgrade() else { return };
+        match reason {
+            None => {
+                let took = rounds.borrow_and_update().took;
+                inner.routes.report(&route, Outcome::Round(took));
+            }
+            Some(reason) => {
+                inner.routes.report(&route, Outcome::Ended(reason));
+                {
+                    let mut state = inner.state();
+                    state.running.remove(&circuit.id());
+                    state.entries.retain(|e| e.circuit.id() != circuit.id());
+                }
+                inner.wake.notify_one();
+                return;
+            }
+        }
+    }
+}

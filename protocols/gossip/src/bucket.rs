@@ -1,0 +1,55 @@
+//! Token buckets: how often something may happen. Time is handed in.
+
+use std::time::Duration;
+
+/// A bucket that refills steadily up to its size.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenBucket {
+    tokens: f64,
+    size: f64,
+    per_second: f64,
+    last: Duration,
+}
+
+impl TokenBucket {
+    /// A full bucket.
+    pub(crate) fn new(size: u32, per_second: f64, now: Duration) -> Self {
+        Self { tokens: size.into(), size: size.into(), per_second, last: now }
+    }
+
+    /// Takes one token when there is one.
+    pub(crate) fn take(&mut self, now: Duration) -> bool {
+        self.refill(now);
+        let enough = self.tokens >= 1.0;
+        if enough {
+            self.tokens -= 1.0;
+        }
+        enough
+    }
+
+    fn refill(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.last).as_secs_f64();
+        self.tokens = (self.tokens + passed * self.per_second).min(self.size);
+        self.last = self.last.max(now);
+    }
+
+    /// When it was last used: the oldest buckets are forgotten first.
+    pub(crate) fn last_used(&self) -> Duration {
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empties_and_refills() {
+        let mut bucket = TokenBucket::new(2, 0.5, Duration::ZERO);
+        assert!(bucket.take(Duration::ZERO));
+        assert!(bucket.take(Duration::ZERO));
+        assert!(!bucket.take(Duration::from_secs(1)));
+        assert!(bucket.take(Duration::from_secs(2)));
+        assert!(!bucket.take(Duration::from_secs(2)));
+    }
+}

@@ -1,0 +1,150 @@
+//! What the machine knows of one connection, from guest to neighbour.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::book::Origin;
+use crate::address::Address;
+use crate::bucket::TokenBucket;
+use crate::card::WalkId;
+use crate::key::NodeKey;
+use crate::neighbourhood::EntryFor;
+
+/// Messages a peer may send at once and per second; what is above is not answered. A joining
+/// neighbour's first exchange takes about thirty. Guess.
+const MESSAGES: (u32, f64) = (300, 50.0);
+/// Walks a neighbour may send at once and per second. Guess: forty nodes starting at one seed.
+const WALKS: (u32, f64) = (60, 5.0);
+/// Digests, lists and requests for records. Guess.
+const DIGESTS: (u32, f64) = (12, 0.5);
+
+/// What a peer may do how often.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    pub(super) messages: TokenBucket,
+    pub(super) walks: TokenBucket,
+    pub(super) digests: TokenBucket,
+}
+
+impl Buckets {
+    fn new(now: Duration) -> Self {
+        let bucket = |(size, rate)| TokenBucket::new(size, rate, now);
+        Self { messages: bucket(MESSAGES), walks: bucket(WALKS), digests: bucket(DIGESTS) }
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) peer: NodeKey,
+    pub(super) dialled: bool,
+    pub(super) remote: Option<IpAddr>,
+    pub(super) since: Duration,
+    pub(super) last_heard: Duration,
+    pub(super) pinged: Option<(u64, Duration)>,
+    pub(super) rtt: Option<Duration>,
+    pub(super) buckets: Buckets,
+    pub(super) phase: Phase,
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// They dialled. Few, short-lived; `debuted` when it waits for an introduction.
+    Guest { until: Duration, debuted: bool },
+    /// We dialled and said Debut.
+    Debuting { until: Duration, debut: Debut },
+    /// We were refused and wait for an introduction, or for the other side to close.
+    Waiting { until: Duration },
+    /// A neighbour.
+    Link(Link),
+}
+
+/// What we said when we debuted, and why.
+#[derive(Debug)]
+pub(super) struct Debut {
+    pub(super) origin: Origin,
+    pub(super) addresses: Vec<Address>,
+    pub(super) wants_entry: bool,
+    /// The walk by which the two were introduced.
+    pub(super) invited: Option<WalkId>,
+    /// Whose link makes room for this one, when it comes of a splice.
+    pub(super) swap: Option<NodeKey>,
+    /// Whether we looked for this link (rather than being found).
+    pub(super) chosen: bool,
+}
+
+/// A neighbour.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) since: Duration,
+    pub(super) ours: bool,
+    pub(super) theirs: bool,
+    /// We looked for it: such links are not spliced away.
+    pub(super) chosen: bool,
+    pub(super) entry_asked: Option<Duration>,
+    pub(super) entry_refused_until: Duration,
+    pub(super) next_digest: Duration,
+}
+
+impl Link {
+    pub(super) fn entry(&self) -> EntryFor {
+        EntryFor::new(self.ours, self.theirs)
+    }
+
+    pub(super) fn listed(&self) -> bool {
+        !self.ours && !self.theirs
+    }
+}
+
+impl Conn {
+    pub(super) fn new(
+        peer: NodeKey,
+        dialled: bool,
+        remote: Option<IpAddr>,
+        phase: Phase,
+        now: Duration,
+    ) -> Self {
+        Self {
+            peer,
+            dialled,
+            remote,
+            since: now,
+            last_heard: now,
+            pinged: None,
+            rtt: None,
+            buckets: Buckets::new(now),
+            phase,
+        }
+    }
+
+    pub(super) fn link(&self) -> Option<&Link> {
+        match &self.phase {
+            Phase::Link(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    pub(super) fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.phase {
+            Phase::Link(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing was heard since the last ping.
+    pub(super) fn awaits_pong(&self) -> bool {
+        self.pinged.is_some_and(|(_, sent)| sent >= self.last_heard)
+    }
+
+    /// When something is to be done about it though nothing happens; `None` for links, which
+    /// have timers of their own.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Guest { until, .. } | Phase::Debuting { until, .. } | Phase::Waiting { until } => {
+                Some(*until)
+            }
+            Phase::Link(_) => None,
+        }
+    }
+}

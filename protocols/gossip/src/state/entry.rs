@@ -1,0 +1,176 @@
+//! Entry links: the one link on which a node's own circuits begin and end, and
+//! which is in nobody's record. Each node chooses its own, among links that it
+//! looked for itself where it can; the other end agrees, and may use it likewise.
+
+use std::time::Duration;
+
+use rand::seq::IndexedRandom as _;
+
+use super::stage::route_exists;
+use super::{ConnId, Machine};
+use crate::event::{Event, Stage};
+use crate::key::NodeKey;
+use crate::wire::Message;
+
+/// Entry links a node has at most, own and others' together, so that listed links remain: two,
+/// and a third for nodes that would have none otherwise.
+const MAX_ENTRY_LINKS: usize = 2;
+const MAX_ENTRY_LINKS_IN_NEED: usize = 3;
+/// Listed links that a node which routes keeps free for itself.
+const MIN_LISTED: usize = 2;
+/// A neighbour that did not grant is not asked again for this long. Guess.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+/// Neighbours that do not answer are given up after this. Guess.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an entry link may lead nowhere before another is looked for: records may still be coming. Guess.
+const RECONSIDER_PAUSE: Duration = Duration::from_millis(1500);
+
+impl Machine {
+    /// How many links are our own entry links.
+    fn own_entries(&self) -> usize {
+        self.each_link().filter(|(_, _, link)| link.ours).count()
+    }
+
+    /// Whether a new link should be an entry link of ours.
+    pub(super) fn wants_entry(&self) -> bool {
+        !self.config.roles.routes || (self.config.originates && self.own_entries() == 0)
+    }
+
+    /// Whether a link with this node may be its entry link. `need`: it would have none otherwise.
+    pub(super) fn can_host(&self, node: &NodeKey, need: bool) -> bool {
+        if !self.config.roles.routes {
+            return false;
+        }
+        if self.link(node).is_some_and(|link| link.ours || link.theirs) {
+            return true;
+        }
+        let others = || self.each_link().filter(|(_, conn, _)| conn.peer != *node);
+        let entries = others().filter(|(_, _, link)| !link.listed()).count();
+        let listed = others().filter(|(_, _, link)| link.listed()).count();
+        let spare = self.config.cap.saturating_sub(self.occupied());
+        // Room is kept for the one that we have not chosen yet.
+        let own = usize::from(self.config.originates && self.own_entries() == 0);
+        let limit = if need { MAX_ENTRY_LINKS_IN_NEED } else { MAX_ENTRY_LINKS };
+        entries + 1 + own <= limit && listed + spare >= MIN_LISTED
+    }
+
+    /// Whether a route of the configured length begins at this neighbour.
+    fn leads(&self, node: &NodeKey) -> bool {
+        route_exists(&self.spread.store, self.me, &[*node], self.config.min_hops)
+    }
+
+    /// Sees to it that there is one entry link of our own, and that it leads somewhere.
+    pub(super) fn choose_entry(&mut self) {
+        self.timers.entry = None;
+        let routes = self.config.roles.routes;
+        if self.links.is_empty() || (routes && !self.config.originates) {
+            return;
+        }
+        if routes && self.own_entries() > 1 {
+            self.release_worst();
+        }
+        let moving = routes && self.own_entries() > 0;
+        if moving && self.has_route() {
+            return;
+        }
+        let now = self.now.mono;
+        let pause = self.config.timing.entry_pause;
+        let waiting = self.each_link().any(|(_, _, link)| {
+            link.entry_asked.is_some_and(|asked| now.saturating_sub(asked) < ANSWER_TIMEOUT)
+        });
+        let pick = if waiting { None } else { self.pick_entry(moving) };
+        if waiting || pick.is_some() || !moving {
+            self.timers.entry = Some(now + self.jitter(pause));
+        }
+        let Some(conn) = pick else { return };
+        let refused = self.each_link().any(|(_, _, link)| link.entry_refused_until > Duration::ZERO);
+        if let Some(link) = self.conns.get_mut(&conn).and_then(|c| c.link_mut()) {
+            link.entry_asked = Some(now);
+            self.send(conn, Message::EntryAsk { insist: refused });
+        }
+    }
+
+    /// The neighbourhood changed while our entry link led nowhere.
+    pub(super) fn reconsider_entry(&mut self) {
+        if self.timers.entry.is_none() && self.stage == Stage::ConnectedToNeighbour {
+            self.timers.entry = Some(self.now.mono + self.jitter(RECONSIDER_PAUSE));
+        }
+    }
+
+    /// Links that lead to an exit come first (`must_lead`: no others will do), then those we
+    /// looked for; among them those that are the other's entry link already, because making it
+    /// ours too costs no listed link.
+    fn pick_entry(&mut self, must_lead: bool) -> Option<ConnId> {
+        let now = self.now.mono;
+        let candidates: Vec<(u8, ConnId)> = self
+            .each_link()
+            .filter(|(_, conn, link)| {
+                !link.ours && link.entry_refused_until <= now && self.routes(&conn.peer)
+            })
+            .map(|(id, conn, link)| {
+                let strange = 2 * u8::from(!link.chosen) + u8::from(!link.theirs);
+                (4 * u8::from(!self.leads(&conn.peer)) + strange, id)
+            })
+            .filter(|(rank, _)| !must_lead || *rank < 4)
+            .collect();
+        let best = candidates.iter().map(|(rank, _)| *rank).min()?;
+        let best: Vec<ConnId> = candidates.iter().filter(|(rank, _)| *rank == best).map(|(_, id)| *id).collect();
+        best.choose(&mut self.rng).copied()
+    }
+
+    /// Of several own entry links one that leads nowhere goes, else the youngest.
+    fn release_worst(&mut self) {
+        let own = self.each_link().filter(|(_, _, link)| link.ours);
+        let worst = own.max_by_key(|(_, conn, link)| (!self.leads(&conn.peer), link.since));
+        let Some((id, _, _)) = worst else { return };
+        if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
+            link.ours = false;
+            self.send(id, Message::EntryRelease);
+            self.entry_changed(id);
+        }
+    }
+
+    pub(super) fn on_entry_ask(&mut self, id: ConnId, insist: bool) {
+        let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else { return };
+        let need = insist || !self.routes(&peer);
+        let granted = self.can_host(&peer, need);
+        self.send(id, Message::EntryReply { granted });
+        if granted && let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
+            let changed = !link.theirs;
+            link.theirs = true;
+            if changed {
+                self.entry_changed(id);
+            }
+        }
+    }
+
+    pub(super) fn on_entry_reply(&mut self, id: ConnId, granted: bool) {
+        let now = self.now.mono;
+        let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else { return };
+        if link.entry_asked.take().is_none() {
+            return;
+        }
+        if granted {
+            link.ours = true;
+            self.entry_changed(id);
+        } else {
+            link.entry_refused_until = now + REFUSED_PAUSE;
+        }
+        self.timers.entry = Some(now);
+    }
+
+    pub(super) fn on_entry_release(&mut self, id: ConnId) {
+        let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else { return };
+        if std::mem::take(&mut link.theirs) {
+            self.entry_changed(id);
+        }
+    }
+
+    fn entry_changed(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(link) = conn.link() else { return };
+        let (node, entry) = (conn.peer, link.entry());
+        self.event(Event::NeighbourChanged { node, peer: node.peer_id(), entry });
+        self.links_changed();
+    }
+}

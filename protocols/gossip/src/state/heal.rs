@@ -1,0 +1,195 @@
+//! Healing: dead links are noticed and dropped, missing neighbours looked for,
+//! by introductions while there is a neighbour, from the address book else.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
+
+use super::book::Origin;
+use super::conn::{Conn, Debut, Phase};
+use super::{ConnId, Machine};
+use crate::event::{DownReason, Stage};
+use crate::key::NodeKey;
+use crate::wire::{Farewell, Message};
+
+/// Seeds and past neighbours tried at a time. Guess.
+const MAX_BOOK_DIALS: usize = 2;
+/// How often a node without a neighbour looks into its book. Guess.
+const BOOK_TICK: Duration = Duration::from_millis(200);
+/// Listed neighbours below which a node that routes looks for more although it has its target;
+/// it does so too while there is no route.
+const MIN_LISTED: usize = 2;
+/// Neighbours that a node which does not route looks for; all of them entry links. Guess.
+const CONSUMER_TARGET: usize = 2;
+
+/// A node with all its links and no route gives one up after this; each time it waits twice as
+/// long, up to `REWIRE_MAX`. Guess.
+pub(super) const REWIRE_FIRST: Duration = Duration::from_secs(4);
+const REWIRE_MAX: Duration = Duration::from_secs(600);
+
+impl Machine {
+    /// When something must be done about a connection.
+    pub(super) fn conn_deadline(&self, conn: &Conn) -> Duration {
+        let timing = &self.config.timing;
+        conn.deadline().unwrap_or_else(|| {
+            let digest = conn.link().map_or(Duration::MAX, |link| link.next_digest);
+            let watch = if conn.awaits_pong() { timing.dead_after } else { timing.ping_idle };
+            (conn.last_heard + watch).min(digest)
+        })
+    }
+
+    /// Pings quiet links, drops dead ones, sends digests that are due.
+    pub(super) fn watch_links(&mut self) {
+        let now = self.now.mono;
+        let timing = self.config.timing;
+        let ids: Vec<ConnId> = self.links.values().copied().collect();
+        for id in ids {
+            let Some(conn) = self.conns.get(&id) else { continue };
+            let idle = now.saturating_sub(conn.last_heard);
+            if idle >= timing.dead_after {
+                self.close(id, DownReason::Silent);
+                continue;
+            }
+            if idle >= timing.ping_idle && !conn.awaits_pong() {
+                self.ping(id);
+            }
+            let spread = self.jitter(timing.digest);
+            let link = self.conns.get_mut(&id).and_then(Conn::link_mut);
+            if let Some(link) = link.filter(|link| link.next_digest <= now) {
+                link.next_digest = now + spread;
+                self.send_digest(id);
+                self.ping(id);
+            }
+        }
+    }
+
+    pub(super) fn ping(&mut self, id: ConnId) {
+        let nonce = self.rng.random();
+        let now = self.now.mono;
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.pinged = Some((nonce, now));
+            self.send(id, Message::Ping(nonce));
+        }
+    }
+
+    pub(super) fn on_pong(&mut self, id: ConnId, nonce: u64) {
+        let now = self.now.mono;
+        if let Some(conn) = self.conns.get_mut(&id)
+            && let Some((_, sent)) = conn.pinged.take_if(|(expected, _)| *expected == nonce)
+        {
+            conn.rtt = Some(now.saturating_sub(sent));
+        }
+    }
+
+    /// Whether more neighbours are wanted, counting those that are on their way.
+    pub(super) fn needs_more(&self) -> bool {
+        let occupied = self.occupied();
+        if !self.config.roles.routes {
+            return occupied < CONSUMER_TARGET.min(self.config.cap);
+        }
+        let listed = self.each_link().filter(|(_, _, link)| link.listed()).count();
+        let on_their_way = occupied.saturating_sub(self.links.len());
+        let poor = listed + on_their_way < MIN_LISTED || self.stage != Stage::RouteFound;
+        occupied < self.config.target || (poor && occupied < self.config.cap)
+    }
+
+    /// When to look again; `None` while stopping.
+    pub(super) fn next_seek(&self) -> Option<Duration> {
+        (!self.stopping).then(|| self.timers.seek.min(self.timers.probe))
+    }
+
+    /// Looks for neighbours when it is time and more are wanted.
+    pub(super) fn seek(&mut self) {
+        let now = self.now.mono;
+        if self.timers.probe <= now {
+            let pause = self.config.timing.probe;
+            self.timers.probe = now + self.jitter(pause);
+            self.probe();
+        }
+        if self.timers.seek > now {
+            return;
+        }
+        let timing = self.config.timing;
+        if self.links.is_empty() {
+            self.timers.seek = now + self.jitter(BOOK_TICK);
+            self.dial_from_book(MAX_BOOK_DIALS);
+        } else if self.needs_more() {
+            self.timers.seek = now + self.jitter(self.timers.seek_pause);
+            let lonely = self.links.len() < 2 && self.timers.seek_pause > timing.seek_first * 8;
+            self.timers.seek_pause = (self.timers.seek_pause * 2).min(timing.seek_max);
+            self.launch_walk();
+            if lonely {
+                self.dial_from_book(1);
+            }
+        } else {
+            // Whatever makes more neighbours wanted brings this forward.
+            self.timers.seek = now + timing.seek_max;
+        }
+    }
+
+    fn dial_from_book(&mut self, most: usize) {
+        let under_way = self.dials.len()
+            + self.conns.values().filter(|conn| matches!(conn.phase, Phase::Debuting { .. } | Phase::Waiting { .. })).count();
+        let room = self.config.cap.saturating_sub(self.occupied());
+        let most = most.saturating_sub(under_way).min(room);
+        if most == 0 {
+            return;
+        }
+        let mut due = self.book.due(self.now.mono);
+        due.retain(|(node, addresses)| {
+            !addresses.is_empty() && !self.engaged(node) && !self.conns.values().any(|conn| conn.peer == *node)
+        });
+        // Forty nodes with the same list should not all begin with its first line.
+        let equals = due.len().min(4);
+        due[..equals].shuffle(&mut self.rng);
+        for (node, addresses) in due.into_iter().take(most) {
+            self.dial_known(node, addresses, Origin::Book);
+        }
+    }
+
+    fn dial_known(&mut self, node: NodeKey, addresses: Vec<crate::address::Address>, origin: Origin) {
+        let wants_entry = self.wants_entry();
+        self.dial(node, Debut { origin, addresses, wants_entry, invited: None, swap: None, chosen: true });
+    }
+
+    /// There is no route: sees to it that `rewire` comes in time.
+    pub(super) fn plan_rewire(&mut self) {
+        if self.stage == Stage::ConnectedToNeighbour && self.timers.rewire.is_none() {
+            self.timers.rewire = Some(self.now.mono + self.jitter(self.timers.rewire_pause));
+        }
+    }
+
+    /// A node that has all the links it may have, knows exits, and still has no route gives up
+    /// its youngest listed link, to look for another.
+    pub(super) fn rewire(&mut self) {
+        self.timers.rewire = None;
+        let exits = self.neighbourhood().records().any(|record| record.roles.exits);
+        let full = self.occupied() >= self.config.cap;
+        if self.stage != Stage::ConnectedToNeighbour || !exits || !full || !self.config.originates {
+            return;
+        }
+        self.timers.rewire_pause = (self.timers.rewire_pause * 2).min(REWIRE_MAX);
+        let listed = self.each_link().filter(|(_, _, link)| link.listed());
+        let youngest = listed.max_by_key(|(_, _, link)| link.since).map(|(id, _, _)| id);
+        if let Some(id) = youngest {
+            self.send(id, Message::Goodbye(Farewell::Leaving));
+            self.close(id, DownReason::Closed);
+        }
+    }
+
+    /// Tries one past neighbour that is not in view: so parted halves find each other.
+    fn probe(&mut self) {
+        if self.links.is_empty() || self.occupied() >= self.config.cap {
+            return;
+        }
+        let view = self.neighbourhood();
+        let unseen = self.book.past(self.now.mono).filter(|past| view.record(&past.node).is_none());
+        let mut unseen: Vec<_> = unseen.map(|past| (past.node, past.addresses.clone())).collect();
+        unseen.retain(|(node, addresses)| !addresses.is_empty() && !self.engaged(node));
+        unseen.shuffle(&mut self.rng);
+        if let Some((node, addresses)) = unseen.pop() {
+            self.dial_known(node, addresses, Origin::Probe);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Introductions: a card, which carries no address, walks at random until a
+//! node with room takes it; then one address travels back or forth, sealed to
+//! the other of the two. Nodes on the walk learn no address.
+
+use rand::RngExt as _;
+use rand::seq::IndexedRandom as _;
+
+use super::book::Origin;
+use super::conn::{Debut, Phase};
+use super::walk::Swap;
+use super::{ConnId, Dial, Machine, Output};
+use crate::address::Address;
+use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, seal};
+use crate::key::NodeKey;
+use crate::wire::Message;
+
+pub(super) use super::walk::Introductions;
+
+/// How far a card walks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reach {
+    /// Steps in all.
+    steps: u32,
+    /// Steps before anybody may take it.
+    min: u32,
+}
+
+/// For a node with hardly any neighbour: the next best. Guess.
+const ANYWHERE: Reach = Reach { steps: 8, min: 1 };
+/// Closes a four-cycle: the taker is at distance three when the walk does not turn. From the design.
+const NEAR: Reach = Reach { steps: 6, min: 2 };
+/// Brings far nodes into reach. Guess.
+const FAR: Reach = Reach { steps: 12, min: 4 };
+/// A node with fewer neighbours than this may be spliced in.
+pub(super) const SPLICE_BELOW: usize = 2;
+
+impl Machine {
+    /// A fresh card of our own for a new walk.
+    pub(super) fn own_walk_card(&mut self) -> (WalkId, Vec<u8>) {
+        let id = self.new_walk_id();
+        let secret = SealSecret::new(&mut self.rng);
+        let card = self.card_for(&id, &secret);
+        self.intro.remember_own(id, secret, self.now.mono + self.config.timing.walk_life);
+        (id, card)
+    }
+
+    pub(super) fn card_for(&self, id: &WalkId, secret: &SealSecret) -> Vec<u8> {
+        let card = Card {
+            chain: self.config.chain,
+            node: self.me,
+            seal_key: secret.public(),
+            dialable: self.introducible(),
+            entry_only: !self.config.roles.routes,
+            links: self.links.len() as u8,
+            // Half of what is allowed, so that clocks may differ by the other half.
+            expires: self.now.unix + MAX_CARD_LIFE / 2,
+        };
+        card.sign(id, &self.keys)
+    }
+
+    /// Whether we have an address that can be sealed.
+    pub(super) fn introducible(&self) -> bool {
+        self.config.dialable() && self.config.advertise.iter().any(|address| address.ip().is_some())
+    }
+
+    /// Sends a card of our own along one of our links.
+    pub(super) fn launch_walk(&mut self) {
+        let reach = if self.links.len() < SPLICE_BELOW {
+            ANYWHERE
+        } else if self.rng.random_bool(self.config.near_share) {
+            NEAR
+        } else {
+            FAR
+        };
+        let splice = self.links.len() < SPLICE_BELOW && self.timers.seek_pause > self.config.timing.seek_first * 4;
+        let Some(next) = self.next_step(None, &self.me.clone()) else { return };
+        let (id, card) = self.own_walk_card();
+        self.send(next, Message::Walk { id, card, left: reach.steps, min: reach.min, splice });
+    }
+
+    /// Sends a guest's card along one of our links.
+    pub(super) fn introduce_guest(&mut self, guest: ConnId, peer: NodeKey, id: WalkId, bytes: Vec<u8>, splice: bool) {
+        let card = Card::parse(&bytes, &id, self.config.chain, self.now.unix);
+        match card.filter(|card| card.node == peer) {
+            Some(card) => self.walk_on(guest, id, card, bytes, ANYWHERE.steps, ANYWHERE.min, splice),
+            None => self.send(guest, Message::WalkEnd { id }),
+        }
+    }
+
+    /// Somewhere to send a walk on to.
+    fn next_step(&mut self, from: Option<ConnId>, about: &NodeKey) -> Option<ConnId> {
+        let onward = self.each_link().filter(|(id, conn, _)| {
+            Some(*id) != from && conn.peer != *about && self.routes(&conn.peer)
+        });
+        let onward: Vec<ConnId> = onward.map(|(id, _, _)| id).collect();
+        onward.choose(&mut self.rng).copied()
+    }
+
+    pub(super) fn on_introduction(&mut self, id: ConnId, message: Message) {
+        let now = self.now.mono;
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        match message {
+            Message::Walk { id: walk, card, left, min, splice } => {
+                if conn.link().is_some() && conn.buckets.walks.take(now) {
+                    self.on_walk(id, walk, card, left, min, splice);
+                }
+            }
+            Message::Taken { id: walk, card, sealed, second } => {
+                self.on_taken(id, walk, card, sealed, second);
+            }
+            Message::Sealed { id: walk, to, sealed } => self.on_sealed(walk, to, sealed),
+            Message::WalkEnd { id: walk } => self.on_walk_end(id, walk),
+            _ => {}
+        }
+    }
+
+    fn on_walk(&mut self, from: ConnId, id: WalkId, bytes: Vec<u8>, left: u32, min: u32, splice: bool) {
+        let Some(card) = Card::parse(&bytes, &id, self.config.chain, self.now.unix) else { return };
+        if min == 0 && self.take_card(from, id, &card) {
+            return;
+        }
+        self.walk_on(from, id, card, bytes, left, min, splice);
+    }
+
+    /// Passes a walk on, or ends it: by a splice, or by saying so.
+    fn walk_on(&mut self, from: ConnId, id: WalkId, card: Card, bytes: Vec<u8>, left: u32, min: u32, splice: bool) {
+        let until = self.now.mono + self.config.timing.walk_life;
+        if left > 0
+            && let Some(next) = self.next_step(Some(from), &card.node)
+            && (self.intro.own.contains_key(&id) || self.intro.remember_path(id, from, next, until))
+        {
+            let (left, min) = (left - 1, min.saturating_sub(1));
+            self.send(next, Message::Walk { id, card: bytes, left, min, splice });
+        } else if !(splice && self.offer_splice(from, id, &card, &bytes)) {
+            self.send(from, Message::WalkEnd { id });
+        }
+    }
+
+    /// Whether one of the two can be dialled.
+    pub(super) fn can_meet(&self, card: &Card) -> bool {
+        card.dialable || self.introducible()
+    }
+
+    /// Offers ourselves when we have room.
+    fn take_card(&mut self, from: ConnId, id: WalkId, card: &Card) -> bool {
+        let fine = !self.stopping
+            && self.config.roles.routes
+            && self.can_meet(card)
+            && !self.engaged(&card.node)
+            && self.intro.may_take(&card.node)
+            && self.occupied() < self.config.cap
+            && (!card.entry_only || self.can_host(&card.node, true));
+        if !fine {
+            return false;
+        }
+        let Some((own, sealed)) = self.offer(id, card, None) else { return false };
+        self.send(from, Message::Taken { id, card: own, sealed, second: false });
+        true
+    }
+
+    /// Keeps a slot for the card's node; gives our card, and our address sealed if it must dial.
+    pub(super) fn offer(&mut self, id: WalkId, card: &Card, swap: Option<Swap>) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+        let secret = SealSecret::new(&mut self.rng);
+        let own = self.card_for(&id, &secret);
+        let sealed = if card.dialable {
+            None
+        } else {
+            Some(seal(&self.config.advertise, card, &id, &mut self.rng)?)
+        };
+        let until = self.now.mono + self.config.timing.offer_timeout;
+        self.intro.take(id, card.node, secret, swap, until);
+        Some((own, sealed))
+    }
+
+    fn on_taken(&mut self, from: ConnId, id: WalkId, bytes: Vec<u8>, sealed: Option<Vec<u8>>, second: bool) {
+        if !self.intro.own.contains_key(&id) {
+            if let Some(prev) = self.intro.paths.get(&id).map(|path| path.prev) {
+                self.send(prev, Message::Taken { id, card: bytes, sealed, second });
+            }
+            return;
+        }
+        let Some(card) = Card::parse(&bytes, &id, self.config.chain, self.now.unix) else { return };
+        let room = self.occupied() < self.config.cap && (second || self.needs_more());
+        if self.stopping || !room || self.engaged(&card.node) {
+            return;
+        }
+        if self.introducible() {
+            let sealed = seal(&self.config.advertise, &card, &id, &mut self.rng);
+            if let Some(sealed) = sealed {
+                let timing = self.config.timing;
+                self.intro.expect(card.node, self.now.mono + timing.offer_timeout + timing.dial_timeout / 2);
+                self.send(from, Message::Sealed { id, to: card.node, sealed });
+            }
+        } else if let Some(sealed) = sealed
+            && let Some(own) = self.intro.own.get(&id)
+            && let Some(addresses) = own.secret.open(&id, &self.me, &sealed)
+        {
+            self.meet(card.node, addresses, id, None, true);
+        }
+    }
+
+    fn on_sealed(&mut self, id: WalkId, to: NodeKey, sealed: Vec<u8>) {
+        if to != self.me {
+            if let Some(next) = self.intro.paths.get(&id).map(|path| path.next) {
+                self.send(next, Message::Sealed { id, to, sealed });
+            }
+            return;
+        }
+        let me = self.me;
+        let Some(take) = self.intro.takes.get_mut(&id) else { return };
+        let Some(addresses) = take.secret.open(&id, &me, &sealed) else { return };
+        match take.swap {
+            // The end of the walk dials first; we follow when it says so.
+            Some(Swap::GivenBy(_)) => take.addresses = addresses,
+            Some(Swap::Gives(victim)) => {
+                let node = take.node;
+                self.intro.takes.remove(&id);
+                self.meet(node, addresses, id, Some(victim), false);
+            }
+            None => {
+                let node = take.node;
+                self.intro.takes.remove(&id);
+                self.meet(node, addresses, id, None, false);
+            }
+        }
+    }
+
+    fn on_walk_end(&mut self, from: ConnId, id: WalkId) {
+        if self.intro.own.remove(&id).is_none() {
+            if let Some(path) = self.intro.paths.remove(&id) {
+                self.send(path.prev, Message::WalkEnd { id });
+            }
+            return;
+        }
+        // A refused debutant tries again soon: the mesh around the seed may just be forming.
+        let Some(conn) = self.conns.get(&from) else { return };
+        if matches!(conn.phase, Phase::Waiting { .. }) {
+            let peer = conn.peer;
+            let pause = self.config.timing.redial_first * 2;
+            let pause = self.jitter(pause);
+            self.book.busy(&peer, self.now.mono + pause);
+            self.close(from, crate::event::DownReason::Closed);
+        }
+    }
+
+    /// Dials the other end of an introduction.
+    pub(super) fn meet(&mut self, node: NodeKey, mut addresses: Vec<Address>, id: WalkId, swap: Option<NodeKey>, chosen: bool) {
+        addresses.retain(|address| address.ip().is_none_or(|ip| self.address_fine(ip, &node).is_ok()));
+        if addresses.is_empty() || self.engaged(&node) || self.stopping {
+            return;
+        }
+        let debut = Debut {
+            origin: Origin::Introduction,
+            addresses,
+            wants_entry: self.wants_entry(),
+            invited: Some(id),
+            swap,
+            chosen,
+        };
+        self.dial(node, debut);
+    }
+
+    pub(super) fn dial(&mut self, node: NodeKey, debut: Debut) {
+        let addresses = debut.addresses.clone();
+        let until = self.now.mono + self.config.timing.dial_timeout;
+        self.dials.insert(node, Dial { until, debut });
+        self.outputs.push_back(Output::Dial { peer: node, addresses });
+    }
+
+    pub(super) fn expire_introductions(&mut self) {
+        self.intro.expire(self.now.mono);
+    }
+}

@@ -1,0 +1,157 @@
+//! What is remembered of walks: the way back of each, the cards this node sent
+//! out, the slots it keeps for those it offered itself to. Bounded, and every
+//! entry has an end. What is done with it is in `intro` and `splice`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::ConnId;
+use crate::address::Address;
+use crate::card::{Card, SealSecret, WalkId};
+use crate::key::NodeKey;
+
+/// Most walks whose way back is remembered. Guess: 15 s of the walks that five links may bring.
+const MAX_PATHS: usize = 512;
+/// Most own cards under way. Guess.
+const MAX_OWN: usize = 16;
+/// Most offers to take a newcomer at a time: as many as there are slots.
+const MAX_TAKES: usize = crate::config::MAX_NEIGHBOURS;
+
+/// The way a walk came and went.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub(super) prev: ConnId,
+    pub(super) next: ConnId,
+    until: Duration,
+}
+
+/// A card of our own that is under way.
+pub(super) struct OwnWalk {
+    pub(super) secret: SealSecret,
+    until: Duration,
+}
+
+/// An offer of ours to take somebody.
+pub(super) struct Take {
+    pub(super) node: NodeKey,
+    pub(super) secret: SealSecret,
+    pub(super) swap: Option<Swap>,
+    /// Where the newcomer can be dialled, once it has told.
+    pub(super) addresses: Vec<Address>,
+    until: Duration,
+}
+
+/// The link that makes room, in a splice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Swap {
+    /// This node is the end of the walk and gives up its link with this one.
+    Gives(NodeKey),
+    /// The end of the walk, this node, gives up its link with us.
+    GivenBy(NodeKey),
+}
+
+/// A splice that the other end has not agreed to yet.
+#[derive(Debug)]
+pub(super) struct Splice {
+    pub(super) victim: ConnId,
+    pub(super) back: ConnId,
+    pub(super) card: Card,
+    until: Duration,
+}
+
+/// Everything that is under way.
+#[derive(Default)]
+pub(super) struct Introductions {
+    pub(super) paths: BTreeMap<WalkId, Path>,
+    pub(super) own: BTreeMap<WalkId, OwnWalk>,
+    pub(super) takes: BTreeMap<WalkId, Take>,
+    pub(super) splices: BTreeMap<WalkId, Splice>,
+    /// Takers of ours that will dial, until when.
+    expects: BTreeMap<NodeKey, Duration>,
+}
+
+impl Introductions {
+    /// Remembers a step of a walk. The first way back stays when a walk comes by again.
+    /// `false` when there are too many.
+    pub(super) fn remember_path(&mut self, id: WalkId, prev: ConnId, next: ConnId, until: Duration) -> bool {
+        if let Some(path) = self.paths.get_mut(&id) {
+            path.next = next;
+            return true;
+        }
+        let room = self.paths.len() < MAX_PATHS;
+        if room {
+            self.paths.insert(id, Path { prev, next, until });
+        }
+        room
+    }
+
+    /// Remembers a card sent out; the oldest makes room.
+    pub(super) fn remember_own(&mut self, id: WalkId, secret: SealSecret, until: Duration) {
+        if self.own.len() >= MAX_OWN
+            && let Some(oldest) = self.own.iter().min_by_key(|(_, own)| own.until).map(|(id, _)| *id)
+        {
+            self.own.remove(&oldest);
+        }
+        self.own.insert(id, OwnWalk { secret, until });
+    }
+
+    pub(super) fn may_take(&self, node: &NodeKey) -> bool {
+        self.takes.len() < MAX_TAKES && !self.takes.values().any(|take| take.node == *node)
+    }
+
+    pub(super) fn take(&mut self, id: WalkId, node: NodeKey, secret: SealSecret, swap: Option<Swap>, until: Duration) {
+        self.takes.insert(id, Take { node, secret, swap, addresses: Vec::new(), until });
+    }
+
+    pub(super) fn ask_splice(&mut self, id: WalkId, victim: ConnId, back: ConnId, card: Card, until: Duration) {
+        if self.splices.len() < MAX_TAKES {
+            self.splices.insert(id, Splice { victim, back, card, until });
+        }
+    }
+
+    pub(super) fn expect(&mut self, node: NodeKey, until: Duration) {
+        self.expects.insert(node, until);
+    }
+
+    pub(super) fn expects(&self, node: &NodeKey) -> bool {
+        self.expects.contains_key(node)
+    }
+
+    pub(super) fn is_expecting(&self) -> bool {
+        !self.expects.is_empty()
+    }
+
+    /// Nodes for whom a slot is kept.
+    pub(super) fn reserved(&self) -> impl Iterator<Item = NodeKey> {
+        let takes = self.takes.values().filter(|take| take.swap.is_none()).map(|take| take.node);
+        takes.chain(self.expects.keys().copied())
+    }
+
+    /// The node is becoming a neighbour: its slot need not be kept any more. Says whether we
+    /// were the one who looked.
+    pub(super) fn fulfilled(&mut self, node: &NodeKey) -> bool {
+        self.takes.retain(|_, take| take.node != *node);
+        self.expects.remove(node).is_some()
+    }
+
+    pub(super) fn forget_connection(&mut self, conn: ConnId) {
+        self.paths.retain(|_, path| path.prev != conn && path.next != conn);
+        self.splices.retain(|_, splice| splice.victim != conn && splice.back != conn);
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let paths = self.paths.values().map(|path| path.until);
+        let own = self.own.values().map(|own| own.until);
+        let takes = self.takes.values().map(|take| take.until);
+        let splices = self.splices.values().map(|splice| splice.until);
+        paths.chain(own).chain(takes).chain(splices).chain(self.expects.values().copied()).min()
+    }
+
+    pub(super) fn expire(&mut self, now: Duration) {
+        self.paths.retain(|_, path| path.until > now);
+        self.own.retain(|_, own| own.until > now);
+        self.takes.retain(|_, take| take.until > now);
+        self.splices.retain(|_, splice| splice.until > now);
+        self.expects.retain(|_, until| *until > now);
+    }
+}

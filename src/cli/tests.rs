@@ -1,0 +1,390 @@
+//! Every command against a control API on loopback with a node of fixed
+//! figures behind it.
+
+use std::{path::Path, sync::Arc, thread::JoinHandle};
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    control::{
+        NodeApi, Server,
+        testing::{FakeNode, key},
+        types::ControlFile,
+    },
+    datadir::DataDir,
+};
+
+/// Runs `masq`; returns exit code, output, errors.
+fn masq(arguments: &[&str], environment: &[(&str, &str)]) -> (u8, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let arguments = std::iter::once("masq")
+        .chain(arguments.iter().copied())
+        .map(OsString::from);
+    let environment = environment.iter().copied().collect();
+    let code = run(arguments, &environment, &mut out, &mut err);
+    (
+        code,
+        String::from_utf8(out).unwrap(),
+        String::from_utf8(err).unwrap(),
+    )
+}
+
+/// A served control API in a thread of its own, with its data folder.
+struct Daemon {
+    folder: tempfile::TempDir,
+    data: DataDir,
+    node: Arc<FakeNode>,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    fn with(node: FakeNode) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let token = data.control_token().unwrap();
+        let node = Arc::new(node);
+        let api: Arc<dyn NodeApi> = node.clone();
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+                tell.send(server.address()).unwrap();
+                server.serve(token, api, stopping).await;
+            });
+        });
+        data.announce_control(&ControlFile {
+            address: told.recv().unwrap(),
+            pid: 1,
+            version: "0".into(),
+        })
+        .unwrap();
+        Self {
+            folder,
+            data,
+            node,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn masq(&self, arguments: &[&str]) -> (u8, String, String) {
+        masq(
+            arguments,
+            &[("MASQ_DATA_DIR", self.path().to_str().unwrap())],
+        )
+    }
+
+    /// The output of a command that must work.
+    fn shows(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.masq(arguments);
+        assert_eq!((code, err.as_str()), (code::OK, ""), "{arguments:?}");
+        out
+    }
+
+    fn end(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Line::command().debug_assert();
+}
+
+#[test]
+fn help_goes_to_standard_output_and_names_every_command() {
+    let (code, out, err) = masq(&["--help"], &[]);
+    assert_eq!((code, err.as_str()), (code::OK, ""));
+    for command in [
+        "status",
+        "descriptor",
+        "connection-status",
+        "neighborhood-graph",
+        "circuits",
+        "events",
+        "set",
+        "shutdown",
+        "--json",
+        "--data-dir",
+    ] {
+        assert!(out.contains(command), "{command}: {out}");
+    }
+    let (code, out, _) = masq(&["--version"], &[]);
+    assert_eq!(
+        (code, out.as_str()),
+        (code::OK, concat!("masq ", env!("CARGO_PKG_VERSION"), "\n"))
+    );
+}
+
+#[test]
+fn mistakes_are_usage_errors() {
+    for arguments in [&["stat"][..], &[], &["set", "hops"], &["status", "--loud"]] {
+        let (code, out, err) = masq(arguments, &[]);
+        assert_eq!((code, out.as_str()), (code::USAGE, ""), "{arguments:?}");
+        assert!(!err.is_empty());
+    }
+}
+
+#[test]
+fn status_for_people() {
+    let daemon = Daemon::with(FakeNode::new());
+    let out = daemon.shows(&["status"]);
+    let expected = format!(
+        "\
+masqd 0.1.0 on dev, mode standard, up 3 h 12 min
+Route found: circuits of 3 hops reach 1 exit.
+
+  node        {}
+  listening   127.0.0.1:6277
+  socks       127.0.0.1:1080
+  http        off
+  hops        3
+  exit        no
+  circuits    2 own, 5 relayed
+  flows       3 open; so far 120 opened, 2 failed, 14 plaintext
+  traffic     1.2 MB sent, 80 MB received, 2.1 GB relayed
+  memory      23 MB
+
+Neighbours
+  BBBBBBBB  entry  for 12 min 0 s
+",
+        key('A')
+    );
+    assert_eq!(out, expected);
+    assert!(
+        daemon
+            .shows(&["status", "--addresses"])
+            .contains("192.0.2.9:6277")
+    );
+}
+
+#[test]
+fn json_is_what_the_daemon_said() {
+    let daemon = Daemon::with(FakeNode::new());
+    for command in [
+        "status",
+        "descriptor",
+        "connection-status",
+        "neighborhood-graph",
+        "circuits",
+        "trace",
+    ] {
+        for arguments in [[command, "--json"], ["--json", command]] {
+            let out = daemon.shows(&arguments);
+            let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+            assert!(value.is_object() || value.is_array(), "{command}");
+        }
+    }
+    let out = daemon.shows(&["set", "hops", "4", "--json"]);
+    assert_eq!(out, "{\n  \"hops\": \"4\"\n}\n");
+}
+
+#[test]
+fn the_descriptor_stands_alone_on_its_line() {
+    let daemon = Daemon::with(FakeNode::new());
+    assert_eq!(
+        daemon.shows(&["descriptor"]),
+        format!("masq://dev:{}@192.0.2.1:6277\n", key('A'))
+    );
+    let mut node = FakeNode::new();
+    node.tracing = false;
+    let daemon = Daemon::with(node);
+    let (code, out, err) = daemon.masq(&["descriptor"]);
+    assert_eq!((code, out.as_str()), (code::REFUSED, ""));
+    assert_eq!(
+        err,
+        "masq: this node has no descriptor\n      Set advertise.\n"
+    );
+}
+
+#[test]
+fn connection_status_shows_what_went_wrong_without_control_characters() {
+    let daemon = Daemon::with(FakeNode::new());
+    assert_eq!(
+        daemon.shows(&["connection-status"]),
+        "\
+Connected to a neighbour for 12 s: no exit is within 3 hops yet.
+
+  neighbours   2, 1 of them by entry links
+  known        4 nodes, 1 exit
+
+Lately
+  3 min 0 s ago  seed 1 refused: it is of another chain [2J
+"
+    );
+}
+
+#[test]
+fn the_graph_in_text_and_for_graphviz() {
+    let daemon = Daemon::with(FakeNode::new());
+    let expected = "\
+5 nodes, 1 exit, 3 listed edges
+
+  node      away      does         country  record         links
+  AAAAAAAA  this      relay        -        1 min 2 s old  BBBBBBBB CCCCCCCC
+  BBBBBBBB  1, entry  relay        -        1 min 2 s old  AAAAAAAA CCCCCCCC
+  CCCCCCCC  1         relay        -        1 min 2 s old  AAAAAAAA BBBBBBBB DDDDDDDD
+  DDDDDDDD  2         relay, exit  CZ       1 min 2 s old  CCCCCCCC
+  EEEEEEEE  -         consumes     -        1 min 2 s old
+";
+    assert_eq!(daemon.shows(&["neighborhood-graph"]), expected);
+    assert_eq!(
+        daemon.shows(&["neighbourhood-graph"]),
+        expected,
+        "spelt either way"
+    );
+    let dot = daemon.shows(&["neighborhood-graph", "--dot"]);
+    assert!(
+        dot.starts_with("graph neighbourhood {\n") && dot.ends_with("}\n"),
+        "{dot}"
+    );
+    assert!(dot.contains("\"BBBBBBBB\" -- \"CCCCCCCC\";"), "{dot}");
+    assert!(
+        dot.contains("\"AAAAAAAA\" -- \"BBBBBBBB\" [style=dashed, label=\"entry\"];"),
+        "{dot}"
+    );
+    assert!(dot.contains("\"DDDDDDDD\" [shape=doublecircle];"), "{dot}");
+}
+
+#[test]
+fn circuits_hop_by_hop() {
+    let daemon = Daemon::with(FakeNode::new());
+    assert_eq!(
+        daemon.shows(&["circuits"]),
+        "\
+circuit 7: open, 4 min 5 s old, 3 flows, 1.2 MB sent, 80 MB received, round 1.2 ms
+  over   you → BBBBBBBB → CCCCCCCC → DDDDDDDD (exit, CZ)
+  back   DDDDDDDD (exit, CZ) → EEEEEEEE → BBBBBBBB → you
+"
+    );
+}
+
+#[test]
+fn the_trace_is_a_table_or_says_how_to_get_one() {
+    let daemon = Daemon::with(FakeNode::new());
+    let out = daemon.shows(&["trace"]);
+    assert!(
+        out.contains("over relay") && out.contains("abababababababab"),
+        "{out}"
+    );
+    assert!(out.ends_with("2 older pieces were dropped.\n"), "{out}");
+    let mut node = FakeNode::new();
+    node.tracing = false;
+    let (code, _, err) = Daemon::with(node).masq(&["trace"]);
+    assert_eq!(code, code::REFUSED);
+    assert_eq!(
+        err,
+        "masq: This node keeps no trace.\n      Set debug_trace on chain dev.\n"
+    );
+}
+
+#[test]
+fn hops_are_set_and_mistakes_explained() {
+    let daemon = Daemon::with(FakeNode::new());
+    assert_eq!(
+        daemon.shows(&["set", "hops", "2-4"]),
+        "Circuits built from now on have 2-4 hops.\n"
+    );
+    let (code, _, err) = daemon.masq(&["set", "hops", "9"]);
+    assert_eq!(code, code::REFUSED);
+    assert_eq!(
+        err,
+        "masq: 9 hops are more than the 6 a circuit can have.\n      \
+         Write a number from 1 to 6, or a range such as \"3-4\".\n"
+    );
+}
+
+#[test]
+fn shutdown_waits_until_the_daemon_is_gone() {
+    let mut daemon = Daemon::with(FakeNode::new());
+    assert_eq!(
+        daemon.shows(&["shutdown", "--no-wait"]),
+        "The daemon is stopping.\n"
+    );
+    assert_eq!(*daemon.node.shutdowns.lock().unwrap(), [false]);
+    let folder = daemon.path().to_str().unwrap().to_owned();
+    let waiting =
+        std::thread::spawn(move || masq(&["shutdown", "--now"], &[("MASQ_DATA_DIR", &folder)]));
+    while daemon.node.shutdowns.lock().unwrap().len() < 2 {
+        std::thread::yield_now();
+    }
+    daemon.end();
+    let (code, out, err) = waiting.join().unwrap();
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (code::OK, "The daemon has stopped.\n", "")
+    );
+    assert_eq!(*daemon.node.shutdowns.lock().unwrap(), [false, true]);
+}
+
+#[test]
+fn no_daemon_is_said_with_the_folder_and_a_remedy() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let (code, out, err) = masq(&["status"], &[("MASQ_DATA_DIR", folder)]);
+    assert_eq!((code, out.as_str()), (code::UNAVAILABLE, ""));
+    assert!(
+        err.contains(folder) && err.contains("Start it with `masqd`"),
+        "{err}"
+    );
+
+    let (code, _, err) = masq(&["status"], &[]);
+    assert_eq!(code, code::USAGE);
+    assert!(err.contains("--data-dir"), "{err}");
+}
+
+#[test]
+fn a_crashed_daemon_a_wrong_token_and_a_stranger_are_told_apart() {
+    let mut daemon = Daemon::with(FakeNode::new());
+    let token = daemon.path().join("control.token");
+    let right = std::fs::read(&token).unwrap();
+    let mut wrong = right.clone();
+    wrong[0] = if wrong[0] == b'A' { b'B' } else { b'A' };
+    std::fs::write(&token, &wrong).unwrap();
+    let (code, _, err) = daemon.masq(&["status"]);
+    assert_eq!(code, code::NO_PERMISSION);
+    assert!(err.contains("does not accept the token"), "{err}");
+    std::fs::write(&token, &right).unwrap();
+
+    daemon.end();
+    let (code, _, err) = daemon.masq(&["status"]);
+    assert_eq!(code, code::UNAVAILABLE);
+    assert!(err.contains("may have crashed"), "{err}");
+
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let control = ControlFile {
+        address: stranger.local_addr().unwrap(),
+        pid: 1,
+        version: "0".into(),
+    };
+    daemon.data.announce_control(&control).unwrap();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = stranger.accept().unwrap();
+        stream.write_all(b"220 mail.example ESMTP\r\n").unwrap();
+    });
+    let (code, _, err) = daemon.masq(&["status"]);
+    answering.join().unwrap();
+    assert_eq!(code, code::PROTOCOL);
+    assert!(err.contains("not masqd's"), "{err}");
+}

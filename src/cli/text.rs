@@ -1,0 +1,144 @@
+//! Small things by which text for people looks right: durations, sizes,
+//! plurals, columns.
+
+use std::fmt::Write;
+
+/// A duration in its two largest units: `3 h 12 min`.
+pub(super) fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min {} s", seconds % 60),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// A number of bytes with three digits or so, in decimal units.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut unit = 0;
+    // Tenths, in whole numbers: rounded down, as a counter of distance is.
+    let mut tenths = count / 100;
+    while tenths >= 10_000 && unit + 1 < UNITS.len() {
+        tenths /= 1000;
+        unit += 1;
+    }
+    if tenths < 100 {
+        format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+    } else {
+        format!("{} {}", tenths / 10, UNITS[unit])
+    }
+}
+
+/// `1 node`, `2 nodes`.
+pub(super) fn count(number: u64, noun: &str) -> String {
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
+}
+
+/// What another program said, safe to show: without control characters, which
+/// could play tricks on a terminal.
+pub(super) fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// Lines of a name and a value, values aligned.
+#[derive(Default)]
+pub(super) struct Facts(Vec<(&'static str, String)>);
+
+impl Facts {
+    pub(super) fn add(&mut self, name: &'static str, value: impl Into<String>) {
+        self.0.push((name, value.into()));
+    }
+
+    pub(super) fn write(&self, out: &mut String) {
+        let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in &self.0 {
+            let _ = writeln!(out, "  {name:width$}   {}", clean(value));
+        }
+    }
+}
+
+/// Rows of columns, each as wide as its widest cell.
+pub(super) fn table(out: &mut String, rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    for row in rows {
+        let mut line = String::from(" ");
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, " {:width$} ", clean(cell), width = *width);
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (61, "1 min 1 s"),
+            (3600 * 3 + 60 * 12, "3 h 12 min"),
+            (86_400 * 2 + 3600 * 5, "2 d 5 h"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+        duration(u64::MAX);
+    }
+
+    #[test]
+    fn sizes() {
+        for (count, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (9_990, "9.9 kB"),
+            (10_000, "10 kB"),
+            (999_999, "999 kB"),
+            (1_200_000, "1.2 MB"),
+            (500_000_000, "500 MB"),
+            (2_100_000_000, "2.1 GB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+        bytes(u64::MAX);
+    }
+
+    #[test]
+    fn control_characters_stay_out_of_the_terminal() {
+        assert_eq!(clean("a\u{1b}[31mb\n"), "a [31mb ");
+    }
+
+    #[test]
+    fn tables_align() {
+        let mut out = String::new();
+        table(
+            &mut out,
+            &[
+                vec!["a".into(), "bb".into()],
+                vec!["ccc".into(), "d".into()],
+            ],
+        );
+        assert_eq!(out, "  a    bb\n  ccc  d\n");
+    }
+}

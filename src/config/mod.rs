@@ -1,0 +1,155 @@
+//! Configuration: arguments, environment and a TOML file become one checked
+//! [`Config`].
+//!
+//! Later sources win: defaults, then the file, then `MASQ_*` variables, then
+//! arguments. Every setting is one row of [`SETTINGS`]; every mistake is found
+//! in one go and reported with the place where it was made.
+//!
+//! Nothing here opens a socket or writes a file: `crate::datadir` prepares the
+//! folder, the node binds the addresses.
+
+mod check;
+mod command;
+mod document;
+mod error;
+mod foreign;
+mod load;
+mod show;
+mod sources;
+mod table;
+mod values;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+pub use command::{Action, command};
+pub use document::document;
+pub use error::{ConfigError, Origin, Problem, Problems};
+pub use foreign::{Chain, Descriptor};
+pub use load::{Loaded, load};
+pub use sources::{Environment, default_data_dir};
+pub use table::{Default, Heading, SETTINGS, Setting, Shape, setting};
+pub use values::{
+    Advertise, BadValue, Country, Hops, IpLimits, LogFormat, Mode, Plaintext, Wallet,
+};
+
+use crate::telemetry::LogFilter;
+
+/// Everything that can be configured, checked. The meaning, default and bounds
+/// of each field are those of the setting of the same name in [`SETTINGS`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The chain whose network to join.
+    pub chain: Chain,
+    /// Where the node keeps its key and what it remembers; absolute.
+    pub data_dir: PathBuf,
+    /// What the node does for itself and for others.
+    pub mode: Mode,
+    /// Descriptors of nodes to join by, all of the same chain.
+    pub neighbours: Vec<Descriptor>,
+    /// Where to accept other nodes. Empty in the modes that accept none.
+    pub listen: Vec<SocketAddr>,
+    /// Public host for the descriptor.
+    pub advertise: Option<Advertise>,
+    /// Claimed country.
+    pub country: Option<Country>,
+    /// Wallet that is paid.
+    pub earning_wallet: Option<Wallet>,
+    /// Neighbours per address, /24 and /48.
+    pub ip_limits: IpLimits,
+    /// SOCKS5 listener; `None` is off. Always off in `serve-only`.
+    pub socks: Option<SocketAddr>,
+    /// HTTP proxy listener; `None` is off. Always off in `serve-only`.
+    pub http: Option<SocketAddr>,
+    /// Whether the proxies may listen beyond loopback.
+    pub allow_remote_clients: bool,
+    /// What to do about plaintext destinations.
+    pub plaintext: Plaintext,
+    /// Most client connections per proxy.
+    pub max_clients: usize,
+    /// Hops of own circuits.
+    pub hops: Hops,
+    /// Circuits kept ready.
+    pub warm_circuits: u8,
+    /// Whether this node is an exit.
+    pub exit: bool,
+    /// The operator's policy rules, each one checked; the built-in ones follow
+    /// after them.
+    pub exit_policy: Vec<String>,
+    /// Whether the exit may reach private addresses.
+    pub allow_private: bool,
+    /// DNS servers of the exit; empty means the system's.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Most flows of an exit.
+    pub max_exit_flows: usize,
+    /// Control API listener.
+    pub control: SocketAddr,
+    /// Whether the control API may listen beyond loopback.
+    pub allow_remote_control: bool,
+    /// How long a stop waits for flows.
+    pub drain: Duration,
+    /// Worker threads of the runtime.
+    pub threads: u8,
+    /// What is logged.
+    pub log: LogFilter,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Whether the node remembers what it sees as a hop. True on chain `dev`
+    /// only.
+    pub debug_trace: bool,
+}
+
+impl Config {
+    /// The defaults, for a node with this data folder.
+    ///
+    /// For programs that embed a node, and for tests: change the fields that
+    /// should differ.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let mut config = Self::blank();
+        load::apply_defaults(&mut config);
+        config.data_dir = data_dir.into();
+        config
+    }
+
+    /// What the table of settings then fills in: no field keeps these values.
+    fn blank() -> Self {
+        Self {
+            chain: Chain::Dev,
+            data_dir: PathBuf::new(),
+            mode: Mode::ZeroHop,
+            neighbours: Vec::new(),
+            listen: Vec::new(),
+            advertise: None,
+            country: None,
+            earning_wallet: None,
+            ip_limits: IpLimits {
+                per_ip: 0,
+                per_24: 0,
+                per_48: 0,
+            },
+            socks: None,
+            http: None,
+            allow_remote_clients: false,
+            plaintext: Plaintext::Refuse,
+            max_clients: 0,
+            hops: Hops::new(Hops::FEWEST, Hops::FEWEST).expect("one hop is within the bounds"),
+            warm_circuits: 0,
+            exit: false,
+            exit_policy: Vec::new(),
+            allow_private: false,
+            dns_servers: Vec::new(),
+            max_exit_flows: 0,
+            control: SocketAddr::from(([127, 0, 0, 1], 0)),
+            allow_remote_control: false,
+            drain: Duration::ZERO,
+            threads: 1,
+            log: LogFilter::default(),
+            log_format: LogFormat::Text,
+            debug_trace: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! The daemon `masqd` from its arguments to its exit code: configuration, log,
+//! data folder, runtime, signals, control API, and the node in the middle.
+//!
+//! The node itself is `crate::node`; this file starts it, stops it, and turns
+//! what goes wrong into a sentence and a code.
+
+use std::{
+    ffi::OsString,
+    io::{ErrorKind, Write},
+    net::SocketAddr,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+pub use stop::Stop;
+
+use crate::{
+    cli::code,
+    config::{self, Action, Config, ConfigError, Environment, Loaded},
+    control::{self, NodeApi, ServerError, types::ControlFile},
+    datadir::{DataDir, DataDirError},
+    entry::EntryError,
+    telemetry,
+};
+
+mod stop;
+
+/// What a stop may take beyond the drain time before the daemon gives up
+/// waiting and ends anyway (guess).
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// What tasks get to end once everything is said and done (guess).
+const RUNTIME_GRACE: Duration = Duration::from_millis(500);
+
+/// What a node is started with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Start {
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// The data folder, open and locked.
+    pub data: Arc<DataDir>,
+    /// When to stop. [`NodeApi::shutdown`] should set it off as well.
+    pub stop: Stop,
+}
+
+/// A node that runs: the proxies are bound, joining has begun.
+#[non_exhaustive]
+pub struct RunningNode {
+    /// What answers the control API.
+    pub api: Arc<dyn NodeApi>,
+    /// Ready when the node has stopped: after [`Stop`] was set off, or because
+    /// it can't go on.
+    pub finished: BoxFuture<'static, Result<(), StartError>>,
+}
+
+impl RunningNode {
+    /// A node that runs.
+    pub fn new(
+        api: Arc<dyn NodeApi>,
+        finished: impl Future<Output = Result<(), StartError>> + Send + 'static,
+    ) -> Self {
+        Self {
+            api,
+            finished: Box::pin(finished),
+        }
+    }
+}
+
+/// Why a daemon can't start, or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address can't be listened on.
+    #[error(
+        "{setting} can't listen on {address}: {source}. {}",
+        remedy(source, setting)
+    )]
+    Listen {
+        /// The setting that names the address: `listen`, `socks`, `http`,
+        /// `control`.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Settings that turn out to be unusable only now.
+    #[error("{setting}: {what} {remedy}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong: a sentence.
+        what: String,
+        /// What to do: a sentence.
+        remedy: String,
+    },
+    /// The data folder.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Something that should not happen.
+    #[error("{0}. This is a bug; please report it")]
+    Internal(String),
+}
+
+impl StartError {
+    /// The exit code for it; see [`code`].
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Listen { .. } => code::UNAVAILABLE,
+            Self::Setting { .. } => code::CONFIG,
+            Self::DataDir(DataDirError::InUse { .. }) => code::TEMPORARY,
+            Self::DataDir(DataDirError::Exposed { .. }) => code::NO_PERMISSION,
+            Self::DataDir(_) => code::CANT_CREATE,
+            Self::Internal(_) => code::SOFTWARE,
+        }
+    }
+}
+
+impl From<ServerError> for StartError {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Bind { address, source } => Self::Listen {
+                setting: "control",
+                address,
+                source,
+            },
+        }
+    }
+}
+
+impl From<EntryError> for StartError {
+    fn from(error: EntryError) -> Self {
+        let (setting, address, source) = match error {
+            EntryError::InUse { setting, address } => {
+                (setting, address, ErrorKind::AddrInUse.into())
+            }
+            EntryError::NotAllowed { setting, address } => {
+                (setting, address, ErrorKind::PermissionDenied.into())
+            }
+            EntryError::Bind {
+                setting,
+                address,
+                source,
+            } => (setting, address, source),
+        };
+        Self::Listen {
+            setting,
+            address,
+            source,
+        }
+    }
+}
+
+/// What to do when an address can't be listened on.
+fn remedy(error: &std::io::Error, setting: &str) -> String {
+    match error.kind() {
+        ErrorKind::AddrInUse => format!(
+            "Another program uses that port, maybe another masqd. Stop it, or set {setting} to \
+             another port"
+        ),
+        ErrorKind::AddrNotAvailable => {
+            format!("This machine does not have that address. Correct {setting}")
+        }
+        ErrorKind::PermissionDenied => {
+            format!("Ports below 1024 need privileges. Set {setting} to a higher one")
+        }
+        _ => format!("Set {setting} to another address"),
+    }
+}
+
+/// Runs `masqd` with these arguments (the first is the program's name), the
+/// environment of the process and its standard streams. Returns when the node
+/// has stopped.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ExitCode::from(main_with(
+        arguments,
+        &Environment::of_process(),
+        crate::node::start,
+        &mut std::io::stdout(),
+        &mut std::io::stderr(),
+    ))
+}
+
+/// As [`main`], with the surroundings and the node handed in.
+fn main_with<F, Fut>(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &Environment,
+    start: F,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8
+where
+    F: FnOnce(Start) -> Fut,
+    Fut: Future<Output = Result<RunningNode, StartError>>,
+{
+    let loaded = match config::load(arguments, environment) {
+        Ok(loaded) => loaded,
+        Err(ConfigError::Arguments(error)) if error.use_stderr() => {
+            let _ = write!(err, "{}", error.render());
+            return code::USAGE;
+        }
+        Err(ConfigError::Arguments(help)) => {
+            let _ = write!(out, "{}", help.render());
+            return code::OK;
+        }
+        Err(ConfigError::Invalid(problems)) => {
+            let _ = writeln!(err, "masqd: {problems}");
+            return code::CONFIG;
+        }
+    };
+    match loaded.action {
+        Action::Print => {
+            let _ = write!(out, "{}", loaded.to_toml());
+            warn(&loaded, err);
+            code::OK
+        }
+        Action::Check => {
+            warn(&loaded, err);
+            let _ = writeln!(out, "The configuration can be used.");
+            code::OK
+        }
+        Action::Run => match run(&loaded, start) {
+            Ok(()) => code::OK,
+            Err(error) => {
+                let _ = writeln!(err, "masqd: {error}.");
+                error.exit_code()
+            }
+        },
+    }
+}
+
+/// Writes warnings about the configuration; a running daemon logs them.
+fn warn(loaded: &Loaded, err: &mut dyn Write) {
+    for warning in &loaded.warnings {
+        let _ = writeln!(err, "masqd: warning: {warning}\n");
+    }
+}
+
+fn run<F, Fut>(loaded: &Loaded, start: F) -> Result<(), StartError>
+where
+    F: FnOnce(Start) -> Fut,
+    Fut: Future<Output = Result<RunningNode, StartError>>,
+{
+    let config = Arc::new(loaded.config.clone());
+    telemetry::init(&config.log, config.log_format);
+    for warning in &loaded.warnings {
+        let (setting, origin) = (&warning.setting, &warning.origin);
+        tracing::warn!(%setting, %origin, "{} {}", warning.what, warning.remedy);
+    }
+    let data = Arc::new(DataDir::open(&config.data_dir)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.threads.into())
+        .thread_name("masqd")
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::Internal(format!("the runtime does not start: {error}")))?;
+    let stop = Stop::new();
+    let outcome = runtime.block_on(async {
+        stop::on_signals(&stop)
+            .map_err(|error| StartError::Internal(format!("signals can't be caught: {error}")))?;
+        if loaded.exit_with_stdin {
+            stop::on_closed_stdin(&stop);
+        }
+        live(config, Arc::clone(&data), stop.clone(), start).await
+    });
+    data.withdraw_control();
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    outcome
+}
+
+/// The node's life: starts it, serves the control API, waits for the end.
+async fn live<F, Fut>(
+    config: Arc<Config>,
+    data: Arc<DataDir>,
+    stop: Stop,
+    start: F,
+) -> Result<(), StartError>
+where
+    F: FnOnce(Start) -> Fut,
+    Fut: Future<Output = Result<RunningNode, StartError>>,
+{
+    let server = control::Server::bind(config.control).await?;
+    let announcement = ControlFile {
+        address: server.address(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let token = data.control_token()?;
+    let node = start(Start {
+        config: Arc::clone(&config),
+        data: Arc::clone(&data),
+        stop: stop.clone(),
+    })
+    .await?;
+    data.announce_control(&announcement)?;
+    let closing = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(token, Arc::clone(&node.api), closing.clone()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), chain = %config.chain, mode = %config.mode, "running");
+
+    let outcome = tokio::select! {
+        finished = node.finished => finished,
+        () = overdue(&stop, config.drain) => {
+            tracing::warn!("the node did not stop in time; ending without it");
+            Ok(())
+        }
+    };
+    // No new commands find the daemon from here on; the last answers go out.
+    data.withdraw_control();
+    closing.cancel();
+    let _ = serving.await;
+    tracing::info!("stopped");
+    outcome
+}
+
+/// Ready when a stop was asked for and has taken longer than it may.
+async fn overdue(stop: &Stop, drain: Duration) {
+    stop.draining().await;
+    tokio::select! {
+        () = tokio::time::sleep(drain) => {}
+        () = stop.at_once() => {}
+    }
+    tokio::time::sleep(STOP_GRACE).await;
+}
+
+#[cfg(test)]
+mod tests;

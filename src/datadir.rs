@@ -1,0 +1,420 @@
+//! The data folder: the node key, the token and address of the control API,
+//! and the little that a node must remember across restarts.
+//!
+//! | file | holds | mode |
+//! |---|---|---|
+//! | `lock` | nothing; locked while a daemon runs | 0600 |
+//! | `node.key` | the 32-byte seed of the Ed25519 node key | 0600 |
+//! | `control.token` | the bearer token of the control API | 0600 |
+//! | `control.json` | where the control API listens; gone when no daemon runs | 0600 |
+//! | `state.json` | the record's version, remembered neighbours | 0600 |
+//!
+//! Every file is replaced whole: written beside, synced, renamed, the folder
+//! synced. So a crash leaves the old or the new content and nothing between.
+//! Everything here blocks; call it before the runtime starts, or from a
+//! blocking task. Encryption at rest is not here: `state.json` holds addresses
+//! of neighbours in the clear until the store takes over.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use rand::{TryRng, rngs::SysRng};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use crate::control::types::ControlFile;
+
+/// Length of the seed of an Ed25519 key.
+pub const SEED_LENGTH: usize = 32;
+/// Random bytes in a token: as many as a key, so that guessing is out.
+const TOKEN_LENGTH: usize = 32;
+/// Largest of the small files (guess: remembered neighbours take a few
+/// kilobytes).
+const MAX_FILE: u64 = 1 << 20;
+/// Most neighbours remembered (guess: a few weeks' worth of neighbours).
+pub const MAX_REMEMBERED: usize = 64;
+
+const LOCK: &str = "lock";
+const NODE_KEY: &str = "node.key";
+const TOKEN: &str = "control.token";
+const CONTROL: &str = "control.json";
+const STATE: &str = "state.json";
+
+/// What is wrong with the data folder, each with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataDirError {
+    /// The folder can't be created or opened.
+    #[error(
+        "the data folder {} can't be used: {source}. Choose another with --data-dir, or give \
+         yourself the right to write there", path.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another daemon has it.
+    #[error(
+        "another daemon uses the data folder {}. Stop it with `masq shutdown`, or give this one a \
+         folder of its own with --data-dir", path.display()
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file can't be read or written. The file is as it was before.
+    #[error(
+        "{} can't be {verb}: {source}. Check the disk and the permissions of the folder",
+        path.display()
+    )]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `written`.
+        verb: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that should be secret can be read by others.
+    #[error(
+        "{0} can be read by others (mode {mode:03o}), and it holds a secret. If nobody has, type: \
+         chmod 600 {0}", path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file does not hold what it should.
+    #[error("{} is damaged: {what}. {remedy}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The system has no randomness to make a key from.
+    #[error("the system gives no random numbers: {0}. No key was made")]
+    NoRandomness(String),
+}
+
+/// A past neighbour, to be tried again after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RememberedNeighbour {
+    /// Its node key, 43 characters of base64.
+    pub node: String,
+    /// Where it could be dialled, as `host:port`, best first.
+    pub addresses: Vec<String>,
+    /// When it was last a neighbour, in seconds of Unix time.
+    pub last_seen_unix: u64,
+}
+
+/// What a node remembers across restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Remembered {
+    /// The highest version that a record of this node may have had: stored
+    /// before it is used.
+    pub record_version: u64,
+    /// Past neighbours, best first; at most [`MAX_REMEMBERED`].
+    pub neighbours: Vec<RememberedNeighbour>,
+}
+
+/// An open data folder. While it lives no other daemon can open it.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    state: Mutex<Remembered>,
+    // Held for its lock, which ends with it, whatever ends the process.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the folder, creating it (mode 0700) where it is missing, and locks
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// See [`DataDirError`].
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, DataDirError> {
+        let path = path.into();
+        let folder = |source| DataDirError::Folder {
+            path: path.clone(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(folder)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join(LOCK))
+            .map_err(folder)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { path }),
+            Err(TryLockError::Error(source)) => return Err(folder(source)),
+        }
+        let state = read_json(&path.join(STATE))?.unwrap_or_default();
+        Ok(Self {
+            path,
+            state: Mutex::new(state),
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The seed of the node key, made on first use.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read or written, is readable by others, or is not
+    /// 32 bytes long. An existing file is never replaced.
+    pub fn node_seed(&self) -> Result<Zeroizing<[u8; SEED_LENGTH]>, DataDirError> {
+        let path = self.path.join(NODE_KEY);
+        if let Some(bytes) = read_secret(&path)? {
+            let seed: [u8; SEED_LENGTH] = bytes.as_slice().try_into().map_err(|_| {
+                DataDirError::Damaged {
+                    path,
+                    what: format!("it has {} bytes and should have {SEED_LENGTH}", bytes.len()),
+                    remedy: "Restore it from a backup; without it this node is another node. To \
+                             start afresh, move it away",
+                }
+            })?;
+            return Ok(Zeroizing::new(seed));
+        }
+        let seed = random::<SEED_LENGTH>()?;
+        write(&path, seed.as_slice())?;
+        Ok(seed)
+    }
+
+    /// The token of the control API, made on first use and kept: programs may
+    /// have it written down.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read or written, is readable by others, or holds
+    /// no token.
+    pub fn control_token(&self) -> Result<Zeroizing<String>, DataDirError> {
+        match read_token(&self.path)? {
+            Some(token) => Ok(token),
+            None => {
+                let token =
+                    Zeroizing::new(URL_SAFE_NO_PAD.encode(random::<TOKEN_LENGTH>()?.as_slice()));
+                write(&self.path.join(TOKEN), token.as_bytes())?;
+                Ok(token)
+            }
+        }
+    }
+
+    /// Tells `masq` where the control API listens.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be written.
+    pub fn announce_control(&self, control: &ControlFile) -> Result<(), DataDirError> {
+        write_json(&self.path.join(CONTROL), control)
+    }
+
+    /// Takes the announcement back, at a clean stop. Nothing happens if there
+    /// is none.
+    pub fn withdraw_control(&self) {
+        let _ = fs::remove_file(self.path.join(CONTROL));
+    }
+
+    /// What was remembered, as of the last successful [`Self::remember`].
+    #[must_use]
+    pub fn remembered(&self) -> Remembered {
+        self.lock_state().clone()
+    }
+
+    /// Changes what is remembered; it is on disk when this returns. Lists are
+    /// cut to their bounds.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be written: then nothing has changed, neither on
+    /// disk nor in [`Self::remembered`].
+    pub fn remember(&self, change: impl FnOnce(&mut Remembered)) -> Result<(), DataDirError> {
+        let mut state = self.lock_state();
+        let mut next = state.clone();
+        change(&mut next);
+        // A version once used must never be used again for other content.
+        next.record_version = next.record_version.max(state.record_version);
+        next.neighbours.truncate(MAX_REMEMBERED);
+        if next != *state {
+            write_json(&self.path.join(STATE), &next)?;
+            *state = next;
+        }
+        Ok(())
+    }
+
+    fn lock_state(&self) -> std::sync::MutexGuard<'_, Remembered> {
+        // The state is replaced whole: a panic elsewhere can't have left half.
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Where the daemon of that folder listens, if it says. For programs that talk
+/// to a daemon rather than being one.
+///
+/// # Errors
+///
+/// When the file is there and can't be read or makes no sense.
+pub fn read_control(folder: &Path) -> Result<Option<ControlFile>, DataDirError> {
+    read_json(&folder.join(CONTROL))
+}
+
+/// The token of the daemon of that folder, if there is one.
+///
+/// # Errors
+///
+/// When the file is there and can't be read, is readable by others or holds no
+/// token.
+pub fn read_token(folder: &Path) -> Result<Option<Zeroizing<String>>, DataDirError> {
+    let path = folder.join(TOKEN);
+    let Some(bytes) = read_secret(&path)? else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+    match URL_SAFE_NO_PAD.decode(text).map(Zeroizing::new) {
+        Ok(bytes) if bytes.len() == TOKEN_LENGTH => Ok(Some(Zeroizing::new(text.to_owned()))),
+        _ => Err(DataDirError::Damaged {
+            path,
+            what: "it holds no token".into(),
+            remedy: "Delete it and start the daemon again; it makes a new one",
+        }),
+    }
+}
+
+fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, DataDirError> {
+    let mut bytes = Zeroizing::new([0; N]);
+    SysRng
+        .try_fill_bytes(bytes.as_mut_slice())
+        .map_err(|error| DataDirError::NoRandomness(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn reading(path: &Path) -> impl Fn(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |source| DataDirError::File {
+        path: path.clone(),
+        verb: "read",
+        source,
+    }
+}
+
+fn writing(path: &Path) -> impl Fn(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |source| DataDirError::File {
+        path: path.clone(),
+        verb: "written",
+        source,
+    }
+}
+
+/// A small file, read whole.
+struct Content {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Its permission bits.
+    mode: u32,
+}
+
+/// The whole of a small file; `None` when it is missing.
+fn read(path: &Path) -> Result<Option<Content>, DataDirError> {
+    let failed = reading(path);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mode = file.metadata().map_err(&failed)?.permissions().mode() & 0o777;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MAX_FILE)
+        .read_to_end(&mut bytes)
+        .map_err(&failed)?;
+    Ok(Some(Content { bytes, mode }))
+}
+
+/// As [`read`], refusing files that others can read.
+fn read_secret(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, DataDirError> {
+    match read(path)? {
+        Some(Content { mode, .. }) if mode & 0o077 != 0 => Err(DataDirError::Exposed {
+            path: path.to_owned(),
+            mode,
+        }),
+        content => Ok(content.map(|content| content.bytes)),
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DataDirError> {
+    let Some(Content { bytes, .. }) = read(path)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| DataDirError::Damaged {
+            path: path.to_owned(),
+            what: error.to_string(),
+            remedy: "Move it away; the node does without, and joins by its configured neighbours",
+        })
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), DataDirError> {
+    let bytes = serde_json::to_vec_pretty(value).expect("plain data becomes JSON");
+    write(path, &bytes)
+}
+
+/// Replaces a file whole, mode 0600, and syncs it and its folder.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
+    let failed = writing(path);
+    let beside = path.with_extension("new");
+    // What a crash left there may have other permissions.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let attempt = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        match path.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    attempt().map_err(|error| {
+        let _ = fs::remove_file(&beside);
+        failed(error)
+    })
+}
+
+#[cfg(test)]
+mod tests;

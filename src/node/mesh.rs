@@ -1,0 +1,266 @@
+//! The mesh as the proxies see it: opens flows over the pool's circuits and
+//! goes to another exit where one could not reach the destination.
+//!
+//! Only opening is ever repeated. Once a flow is open its bytes may have
+//! reached the server, and nothing that may have is sent twice.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use masq_cores::NodeKey;
+use masq_cores::flow::{FlowError, FlowReply, FlowRequest, FlowStatus, FlowStream, Host, Want as Family};
+use masq_cores::pool::{IsolationKey, Pool, PoolError, Want};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::routes::Routes;
+use crate::entry::{Isolation, Mesh, OpenError, Tunnel};
+use crate::routing::HostId;
+
+/// Exits that are tried for one destination (from the specification of flows).
+const EXITS_TRIED: usize = 3;
+
+/// Circuits that may break under one attempt to open a flow before it is given up (guess).
+const CIRCUITS_TRIED: usize = 3;
+
+/// Opening a flow, all attempts together: what a client such as a browser waits for a connection
+/// (guess).
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The mesh of a node that originates. Cloning gives another handle.
+#[derive(Clone)]
+pub(crate) struct PooledMesh {
+    pub(crate) pool: Pool,
+    pub(crate) routes: Routes,
+    /// Cancelled once the node takes no new flows.
+    pub(crate) draining: CancellationToken,
+}
+
+/// What was tried so far for one request.
+struct Attempts {
+    host: Option<HostId>,
+    want: Want,
+    exits: usize,
+    circuits: usize,
+    /// What the last exit answered.
+    last: Option<OpenError>,
+}
+
+impl Attempts {
+    fn new(routes: &Routes, request: &FlowRequest) -> Self {
+        let host = host_of(request).map(|name| routes.host(&name));
+        let exclude_exits = host.map(|host| routes.failing_for(host)).unwrap_or_default();
+        Self {
+            host,
+            want: Want {
+                exclude_exits,
+                exit: None,
+            },
+            exits: 0,
+            circuits: 0,
+            last: None,
+        }
+    }
+
+    /// No route: because of the exits excluded from the start, which then get another chance,
+    /// or for good. `Some` is the end.
+    fn on_no_route(&mut self, reason: String) -> Option<OpenError> {
+        if self.exits == 0 && !self.want.exclude_exits.is_empty() {
+            self.want.exclude_exits.clear();
+            return None;
+        }
+        Some(self.last.take().unwrap_or(OpenError::NoRoute { reason }))
+    }
+
+    /// This exit could not do it. `Some` is the end.
+    fn on_refused(&mut self, exit: NodeKey, reply: FlowReply, routes: &Routes) -> Option<OpenError> {
+        let status = reply.status;
+        if let Some(host) = self.host.filter(|_| is_about_host(status)) {
+            routes.host_result(exit, host, false);
+        }
+        let error = OpenError::Status {
+            status,
+            detail: reply.detail,
+        };
+        self.exits += 1;
+        if self.exits == EXITS_TRIED || !is_worth_another_exit(status) {
+            return Some(error);
+        }
+        self.want.exclude_exits.push(exit);
+        self.last = Some(error);
+        None
+    }
+
+    /// The circuit broke. `Some` is the end.
+    fn on_broken(&mut self, error: OpenError) -> Option<OpenError> {
+        self.circuits += 1;
+        (self.circuits == CIRCUITS_TRIED).then_some(error)
+    }
+}
+
+/// A refused connection is tried elsewhere too: the server may refuse that exit's address only.
+fn is_worth_another_exit(status: FlowStatus) -> bool {
+    status == FlowStatus::ConnectionRefused || status.is_retryable_elsewhere()
+}
+
+/// Whether the exit spoke of the destination, not of itself.
+fn is_about_host(status: FlowStatus) -> bool {
+    !matches!(
+        status,
+        FlowStatus::Overloaded | FlowStatus::Internal | FlowStatus::Unsupported
+    )
+}
+
+/// The destination that failures are remembered for.
+fn host_of(request: &FlowRequest) -> Option<String> {
+    match request {
+        FlowRequest::Tcp { host, .. } => Some(match host {
+            Host::Name(name) => name.clone(),
+            Host::V4(ip) => ip.to_string(),
+            Host::V6(ip) => ip.to_string(),
+        }),
+        FlowRequest::Resolve { name, .. } => Some(name.clone()),
+        FlowRequest::ResolvePtr { address } => Some(address.to_string()),
+        _ => None,
+    }
+}
+
+impl PooledMesh {
+    async fn connect(
+        self,
+        request: FlowRequest,
+        isolation: Isolation,
+    ) -> Result<(FlowReply, FlowStream), OpenError> {
+        if self.draining.is_cancelled() {
+            return Err(OpenError::ShuttingDown);
+        }
+        let attempts = self.attempt(&request, isolation_key(isolation));
+        timeout(OPEN_TIMEOUT, attempts)
+            .await
+            .unwrap_or(Err(OpenError::Timeout))
+    }
+
+    async fn attempt(
+        &self,
+        request: &FlowRequest,
+        isolation: IsolationKey,
+    ) -> Result<(FlowReply, FlowStream), OpenError> {
+        let mut tried = Attempts::new(&self.routes, request);
+        loop {
+            let session = match self.pool.session(isolation, &tried.want).await {
+                Ok(session) => session,
+                Err(PoolError::NoRoute(why)) => match tried.on_no_route(why.reason) {
+                    Some(error) => return Err(error),
+                    None => continue,
+                },
+                Err(PoolError::Shutdown) => return Err(OpenError::ShuttingDown),
+                Err(error) => {
+                    let reason = error.to_string();
+                    return Err(tried.last.take().unwrap_or(OpenError::NoRoute { reason }));
+                }
+            };
+            let exit = session.exit();
+            let end = match session.connect(request.clone()).await {
+                Ok(opened) => {
+                    if let Some(host) = tried.host {
+                        self.routes.host_result(exit, host, true);
+                    }
+                    return Ok(opened);
+                }
+                Err(FlowError::Refused(reply)) => tried.on_refused(exit, *reply, &self.routes),
+                Err(FlowError::BadRequest(error)) => Some(OpenError::Status {
+                    status: FlowStatus::Unsupported,
+                    detail: error.to_string(),
+                }),
+                Err(FlowError::NoReply) => tried.on_broken(OpenError::Timeout),
+                Err(_) => tried.on_broken(OpenError::CircuitLost),
+            };
+            if let Some(error) = end {
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn isolation_key(isolation: Isolation) -> IsolationKey {
+    if isolation == Isolation::SHARED {
+        IsolationKey::NONE
+    } else {
+        IsolationKey::of(&[isolation.as_bytes()])
+    }
+}
+
+impl Mesh for PooledMesh {
+    fn open(
+        &self,
+        request: FlowRequest,
+        isolation: Isolation,
+    ) -> BoxFuture<'static, Result<Tunnel, OpenError>> {
+        let connect = self.clone().connect(request, isolation);
+        connect
+            .map(|opened| opened.map(|(_, stream)| Box::new(stream) as Tunnel))
+            .boxed()
+    }
+
+    fn resolve(
+        &self,
+        name: String,
+        isolation: Isolation,
+    ) -> BoxFuture<'static, Result<Vec<IpAddr>, OpenError>> {
+        let request = FlowRequest::Resolve {
+            name,
+            want: Family::Any,
+        };
+        let connect = self.clone().connect(request, isolation);
+        connect
+            .map(|answered| answered.map(|(reply, _)| reply.addresses))
+            .boxed()
+    }
+
+    fn resolve_ptr(
+        &self,
+        address: IpAddr,
+        isolation: Isolation,
+    ) -> BoxFuture<'static, Result<Vec<String>, OpenError>> {
+        let connect = self
+            .clone()
+            .connect(FlowRequest::ResolvePtr { address }, isolation);
+        connect
+            .map(|answered| answered.map(|(reply, _)| reply.names))
+            .boxed()
+    }
+}
+
+/// The mesh of a node that has no clients.
+pub(crate) struct NoMesh;
+
+impl NoMesh {
+    fn refuse<T: Send + 'static>() -> BoxFuture<'static, Result<T, OpenError>> {
+        let reason = "this node serves others only (mode serve-only)".to_owned();
+        async { Err(OpenError::NoRoute { reason }) }.boxed()
+    }
+}
+
+impl Mesh for NoMesh {
+    fn open(&self, _: FlowRequest, _: Isolation) -> BoxFuture<'static, Result<Tunnel, OpenError>> {
+        Self::refuse()
+    }
+
+    fn resolve(
+        &self,
+        _: String,
+        _: Isolation,
+    ) -> BoxFuture<'static, Result<Vec<IpAddr>, OpenError>> {
+        Self::refuse()
+    }
+
+    fn resolve_ptr(
+        &self,
+        _: IpAddr,
+        _: Isolation,
+    ) -> BoxFuture<'static, Result<Vec<String>, OpenError>> {
+        Self::refuse()
+    }
+}

@@ -1,0 +1,452 @@
+//! The node itself: puts the parts together, starts them, and stops them in
+//! order.
+//!
+//! | where | what |
+//! |---|---|
+//! | [`transport`] | how two nodes are linked |
+//! | `swarm` | the one task that owns the Swarm |
+//! | `view`, `graph` | what the others see of the mesh, without asking that task |
+//! | `routes` | which route the next circuit takes |
+//! | `mesh` | flows for the proxies, through other exits where one fails |
+//! | `share` | what this node does in circuits of others |
+//! | `api` | answers to the control API |
+//! | `trace` | what a hop saw, on the development chain |
+//!
+//! Bytes never pass through here: the proxies, the circuits and the exit have
+//! tasks of their own.
+
+mod api;
+mod graph;
+mod mesh;
+mod routes;
+mod share;
+mod swarm;
+mod trace;
+pub mod transport;
+mod view;
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Swarm, ping};
+use masq_cores::control::Control;
+use masq_cores::flow::{self, FlowHandler};
+use masq_cores::host::RngSource;
+use masq_cores::pool::{Pool, PoolConfig};
+use masq_cores::{CircuitEnd, Cores, NodeKey as CoresKey};
+use masq_gossip::{Address, NodeKey, Roles};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use self::api::Api;
+use self::mesh::{NoMesh, PooledMesh};
+use self::routes::Routes;
+use self::share::{Service, Share};
+use self::swarm::{Behaviour, COMMAND_QUEUE, Command, Loop};
+use self::trace::{Trace, TracedFlows};
+use self::view::View;
+use crate::config::Config;
+use crate::daemon::{RunningNode, Start, StartError};
+use crate::datadir::DataDir;
+use crate::entry::{Entry, EntryConfig, Mesh};
+use crate::exit::{
+    Direct, Exit, ExitConfig, ExitPolicy, HickoryResolver, Resolve, Services, SourceAddresses,
+};
+
+/// Events that a slow reader of the control API may lag behind (from its description).
+const EVENT_QUEUE: usize = 256;
+
+/// How long listeners may take to say where they listen (guess: they are bound already).
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Addresses of one node that are dialled at once (from libp2p).
+const DIALS_PER_NODE: NonZeroU8 = NonZeroU8::new(8).expect("eight is not zero");
+
+/// Substreams whose protocol is being agreed on, per connection (from the design).
+const NEGOTIATING: usize = 32;
+
+/// How long a connection without a use stays (from the design: guests are short-lived).
+const IDLE_CONNECTION: Duration = Duration::from_secs(10);
+
+/// Starts a node: binds what is to be bound, and begins to join.
+///
+/// # Errors
+/// [`StartError`]: an address that can't be listened on, an unusable setting or data folder.
+/// Nothing is left running then.
+pub async fn start(start: Start) -> Result<RunningNode, StartError> {
+    Builder::new(start)?.build().await
+}
+
+/// Fresh generators, seeded by the system.
+fn rng_source() -> RngSource {
+    RngSource::new(|| ChaCha20Rng::from_rng(&mut rand::rng()))
+}
+
+/// What is known before anything runs.
+struct Builder {
+    config: Arc<Config>,
+    data: Arc<DataDir>,
+    stop: crate::daemon::Stop,
+    keypair: Keypair,
+    me: NodeKey,
+    policy: ExitPolicy,
+    resolver: Arc<dyn Resolve>,
+    started: Instant,
+}
+
+impl Builder {
+    fn new(start: Start) -> Result<Self, StartError> {
+        let Start { config, data, stop, .. } = start;
+        let mut seed = data.node_seed()?;
+        let keypair = Keypair::ed25519_from_bytes(seed.as_mut_slice())
+            .map_err(|error| StartError::Internal(format!("the node key is no key: {error}")))?;
+        let me = NodeKey::try_from(&keypair.public())
+            .map_err(|error| StartError::Internal(error.to_string()))?;
+        let policy = ExitPolicy::parse(&config.exit_policy, config.allow_private)
+            .map_err(|error| setting("exit_policy", error.to_string(), "Correct the rule."))?;
+        let resolver = resolver(&config)?;
+        Ok(Self {
+            config,
+            data,
+            stop,
+            keypair,
+            me,
+            policy,
+            resolver,
+            started: Instant::now(),
+        })
+    }
+
+    async fn build(self) -> Result<RunningNode, StartError> {
+        let trace = self.config.debug_trace.then(Trace::default);
+        let exit = Exit::new(self.exit_config(), Arc::clone(&self.resolver), Services::default());
+        let share = Share::new(Service {
+            routes: self.config.mode.routes(),
+            exits: self.config.exit,
+        });
+        let control = Control::new();
+        let cores = self.cores(&control, &share, &exit, trace.as_ref());
+        let mut swarm = self.swarm(control, &cores)?;
+        let entry = self.bind_entry().await?;
+        let listening = self.listen(&mut swarm).await?;
+        self.advertise(&mut swarm, &listening);
+
+        let mut view = View::new(swarm.behaviour().gossip.neighbourhood(), self.started);
+        view.listening = listening;
+        let (view_tx, view) = watch::channel(view);
+        let (events, _) = broadcast::channel(EVENT_QUEUE);
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let routes = Routes::new(
+            CoresKey(self.me.0),
+            view.clone(),
+            api::hop_range(self.config.hops),
+        );
+        let looping = Loop {
+            onion: cores.onion_keys(),
+            swarm,
+            cores: cores.clone(),
+            view: view_tx,
+            events: events.clone(),
+            data: Arc::clone(&self.data),
+            commands: queue,
+            seeds: self.config.neighbours.len(),
+        };
+        let looping = tokio::spawn(looping.run());
+        let pool = self.pool(&cores, &routes, &view);
+        let mesh = self.mesh(pool.as_ref(), &routes);
+        let api = Api {
+            me: self.me,
+            config: Arc::clone(&self.config),
+            view,
+            commands: commands.clone(),
+            routes,
+            pool: pool.clone(),
+            share,
+            entry: entry.handle(),
+            exit: exit.clone(),
+            trace,
+            events,
+            stop: self.stop.clone(),
+            started: self.started,
+        };
+        let life = Life {
+            stop: self.stop,
+            drain: self.config.drain,
+            entry,
+            mesh,
+            exit,
+            pool,
+            cores,
+            commands,
+            looping,
+        };
+        Ok(RunningNode::new(Arc::new(api), life.run()))
+    }
+
+    fn exit_config(&self) -> ExitConfig {
+        let mut exit = ExitConfig::default();
+        exit.enabled = self.config.exit;
+        exit.policy = self.policy.clone();
+        exit.source = SourceAddresses::default();
+        exit.max_flows = self.config.max_exit_flows;
+        exit
+    }
+
+    fn cores(
+        &self,
+        control: &Control,
+        share: &Share,
+        exit: &Exit,
+        trace: Option<&Trace>,
+    ) -> Cores {
+        let mut config = masq_cores::Config::new(
+            CoresKey(self.me.0),
+            Arc::new(control.clone()),
+            Arc::new(share.clone()),
+            rng_source(),
+        );
+        if self.config.exit {
+            let handler: Arc<dyn FlowHandler> = match trace {
+                Some(trace) => Arc::new(TracedFlows {
+                    trace: trace.clone(),
+                    inner: Arc::new(exit.clone()),
+                }),
+                None => Arc::new(exit.clone()),
+            };
+            config.exit = Some(Arc::new(move |end: CircuitEnd| {
+                tokio::spawn(flow::accept(end, Arc::clone(&handler)));
+            }));
+        }
+        config.meter = Some(Arc::new(share.clone()));
+        config.observer = trace.map(|trace| Arc::new(trace.clone()) as Arc<_>);
+        Cores::new(config)
+    }
+
+    fn gossip(&self, cores: &Cores) -> Result<masq_gossip::Behaviour, StartError> {
+        let config = &self.config;
+        let mut gossip = masq_gossip::Config::new(config.chain);
+        gossip.roles = Roles {
+            routes: config.mode.routes(),
+            exits: config.exit,
+            accepts_connections: config.mode.accepts_connections(),
+        };
+        gossip.originates = config.mode.originates();
+        let limit = |n: u8| (n > 0).then_some(n);
+        gossip.ip_limits.per_ip = limit(config.ip_limits.per_ip);
+        gossip.ip_limits.per_24 = limit(config.ip_limits.per_24);
+        gossip.ip_limits.per_48 = limit(config.ip_limits.per_48);
+        gossip.min_hops = config.hops.min();
+        gossip.earning_wallet = config.earning_wallet.map_or([0; 20], |wallet| wallet.bytes());
+        gossip.country = config.country.map(|country| country.letters());
+        if config.exit {
+            gossip.policy = self.policy.summary();
+        }
+        let remembered = self.data.remembered();
+        let keys = cores.onion_keys();
+        let start = masq_gossip::Start {
+            seeds: config.neighbours.clone(),
+            remembered: swarm::from_stored(&remembered.neighbours),
+            last_version: remembered.record_version,
+            onion_keys: (keys.current.0, keys.previous.map(|key| key.0)),
+        };
+        masq_gossip::Behaviour::new(gossip, &self.keypair, start, rng_source().make())
+            .map_err(|error| StartError::Internal(error.to_string()))
+    }
+
+    fn swarm(&self, control: Control, cores: &Cores) -> Result<Swarm<Behaviour>, StartError> {
+        let names = HickoryResolver::new(&self.config.dns_servers)
+            .ok()
+            .map(|resolver| resolver.names());
+        let transport = transport::plain(&self.keypair, source(&self.config.listen), names)
+            .map_err(|error| StartError::Internal(format!("noise does not start: {error}")))?;
+        let behaviour = Behaviour {
+            gossip: self.gossip(cores)?,
+            cores: masq_cores::Behaviour::new(control, cores.clone()),
+            ping: ping::Behaviour::default(),
+        };
+        let config = libp2p::swarm::Config::with_tokio_executor()
+            .with_substream_upgrade_protocol_override(Version::V1Lazy)
+            .with_max_negotiating_inbound_streams(NEGOTIATING)
+            .with_idle_connection_timeout(IDLE_CONNECTION)
+            .with_dial_concurrency_factor(DIALS_PER_NODE);
+        let peer = self.keypair.public().to_peer_id();
+        Ok(Swarm::new(transport, behaviour, peer, config))
+    }
+
+    async fn bind_entry(&self) -> Result<Entry, StartError> {
+        let mut entry = EntryConfig::default();
+        entry.socks = self.config.socks;
+        entry.http = self.config.http;
+        entry.plaintext = self.config.plaintext;
+        entry.max_connections = self.config.max_clients;
+        entry.drain = self.config.drain;
+        Ok(Entry::bind(entry).await?)
+    }
+
+    /// Listens where the configuration says, and waits until the ports are known.
+    async fn listen(&self, swarm: &mut Swarm<Behaviour>) -> Result<Vec<SocketAddr>, StartError> {
+        let mut waiting = Vec::new();
+        if self.config.mode.joins() && self.config.mode.accepts_connections() {
+            for address in &self.config.listen {
+                let id = swarm.listen_on(swarm::multiaddr(*address)).map_err(|error| {
+                    StartError::Listen {
+                        setting: "listen",
+                        address: *address,
+                        source: into_io(error),
+                    }
+                })?;
+                waiting.push(id);
+            }
+        }
+        let mut found = Vec::new();
+        let all = async {
+            while !waiting.is_empty() {
+                if let SwarmEvent::NewListenAddr { listener_id, address } =
+                    swarm.select_next_some().await
+                {
+                    waiting.retain(|id| *id != listener_id);
+                    found.extend(swarm::socket_addr(&address));
+                }
+            }
+        };
+        let timely = tokio::time::timeout(LISTEN_TIMEOUT, all).await;
+        timely.map_err(|_| StartError::Internal("a listener does not say where it is".into()))?;
+        Ok(found)
+    }
+
+    /// Tells gossip where others can dial this node.
+    fn advertise(&self, swarm: &mut Swarm<Behaviour>, listening: &[SocketAddr]) {
+        if let Some((host, ports)) = api::public_address(&self.config, listening) {
+            let addresses = ports.into_iter().map(|port| Address {
+                host: host.clone(),
+                port,
+            });
+            let gossip = &mut swarm.behaviour_mut().gossip;
+            gossip.set_advertised(addresses.collect());
+        }
+    }
+
+    fn pool(&self, cores: &Cores, routes: &Routes, view: &watch::Receiver<View>) -> Option<Pool> {
+        let mode = self.config.mode;
+        if !mode.originates() || !mode.joins() {
+            return None;
+        }
+        let config = PoolConfig {
+            warm: self.config.warm_circuits.into(),
+            ..PoolConfig::default()
+        };
+        let pool = Pool::new(config, cores.clone(), Arc::new(routes.clone()));
+        tokio::spawn(refresh_on_change(pool.clone(), view.clone()));
+        Some(pool)
+    }
+
+    fn mesh(&self, pool: Option<&Pool>, routes: &Routes) -> Arc<dyn Mesh> {
+        if !self.config.mode.joins() {
+            return Arc::new(Direct::new(self.policy.clone(), Arc::clone(&self.resolver)));
+        }
+        match pool {
+            Some(pool) => Arc::new(PooledMesh {
+                pool: pool.clone(),
+                routes: routes.clone(),
+                draining: self.stop.drain_token(),
+            }),
+            None => Arc::new(NoMesh),
+        }
+    }
+}
+
+/// Has warm circuits tried again whenever the stage has changed, until the node ends.
+async fn refresh_on_change(pool: Pool, mut view: watch::Receiver<View>) {
+    let mut stage = view.borrow().stage;
+    while view.changed().await.is_ok() {
+        let now = view.borrow_and_update().stage;
+        if now != stage {
+            stage = now;
+            pool.refresh();
+        }
+    }
+}
+
+/// Everything that runs, and the order in which it ends.
+struct Life {
+    stop: crate::daemon::Stop,
+    drain: Duration,
+    entry: Entry,
+    mesh: Arc<dyn Mesh>,
+    exit: Exit,
+    pool: Option<Pool>,
+    cores: Cores,
+    commands: mpsc::Sender<Command>,
+    looping: JoinHandle<()>,
+}
+
+impl Life {
+    async fn run(self) -> Result<(), StartError> {
+        let Self { stop, drain, entry, mesh, exit, pool, cores, commands, mut looping } = self;
+        let serving = entry.serve(mesh, stop.drain_token());
+        let draining = async {
+            stop.draining().await;
+            exit.shutdown(drain).await;
+        };
+        tokio::select! {
+            // Own clients' flows and flows of others drain side by side.
+            _ = async { tokio::join!(serving, draining) } => {}
+            () = stop.at_once() => {}
+            ended = &mut looping => {
+                return Err(StartError::Internal(match ended {
+                    Ok(()) => "the network task ended by itself".into(),
+                    Err(error) => format!("the network task failed: {error}"),
+                }));
+            }
+        }
+        if let Some(pool) = pool {
+            pool.close();
+        }
+        cores.shutdown().await;
+        let _ = commands.send(Command::Stop).await;
+        let _ = looping.await;
+        Ok(())
+    }
+}
+
+fn setting(setting: &'static str, what: String, remedy: &str) -> StartError {
+    StartError::Setting {
+        setting,
+        what,
+        remedy: remedy.into(),
+    }
+}
+
+/// The resolver for servers' names. Only nodes that connect to servers need one.
+fn resolver(config: &Config) -> Result<Arc<dyn Resolve>, StartError> {
+    match HickoryResolver::new(&config.dns_servers) {
+        Ok(resolver) => Ok(Arc::new(resolver)),
+        Err(_) if !config.exit && config.mode.joins() => Ok(Arc::new(crate::exit::NoResolver)),
+        Err(error) => Err(setting(
+            "dns_servers",
+            format!("{error}."),
+            "Name at least one server.",
+        )),
+    }
+}
+
+/// Where outgoing links leave from: the address that was chosen to listen on, if one was.
+fn source(listen: &[SocketAddr]) -> Option<IpAddr> {
+    let mut chosen = listen.iter().map(SocketAddr::ip);
+    chosen.find(|ip| !ip.is_unspecified())
+}
+
+fn into_io(error: libp2p::TransportError<std::io::Error>) -> std::io::Error {
+    match error {
+        libp2p::TransportError::Other(error) => error,
+        error => std::io::Error::other(error.to_string()),
+    }
+}

@@ -1,0 +1,313 @@
+//! The one task that owns the Swarm: it carries events between gossip, circuits
+//! and the rest of the node, and never waits for anything slow. Bytes of
+//! circuits do not pass through here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{Multiaddr, Swarm, ping};
+use masq_cores::keys::ONION_KEY_LIFE;
+use masq_cores::{Cores, LinkUse, NodeKey as CoresKey, OnionPublics};
+use masq_gossip::{Address, EntryFor, Host, LinkInfo, NodeKey, Remembered, Stage};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::view::View;
+use crate::control::types::{EntryLink, Event, Stage as StageView};
+use crate::datadir::{DataDir, RememberedNeighbour};
+
+/// Commands that wait for the loop; senders wait when there are more (guess: one control client
+/// and a few tasks).
+pub(crate) const COMMAND_QUEUE: usize = 32;
+
+/// How often the loop looks whether an onion key has run out (much finer than the half hour that
+/// the key before stays valid).
+const KEY_CHECK: Duration = Duration::from_secs(30);
+
+/// How long goodbyes may take to leave when the node stops (guess: one round trip and some).
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// The protocols on every link, whatever the node's role.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    // Gossip comes first: it is the gate that may deny a connection.
+    pub(crate) gossip: masq_gossip::Behaviour,
+    pub(crate) cores: masq_cores::Behaviour,
+    pub(crate) ping: ping::Behaviour,
+}
+
+/// What the rest of the node may ask of the loop.
+pub(crate) enum Command {
+    /// The links, with what only the operator may see.
+    Links(oneshot::Sender<Vec<LinkInfo>>),
+    /// A route must have this many hops for the stage to be `RouteFound`.
+    MinHops(u8),
+    /// Say goodbye and end.
+    Stop,
+}
+
+/// The loop and what it owns.
+pub(crate) struct Loop {
+    pub(crate) swarm: Swarm<Behaviour>,
+    pub(crate) cores: Cores,
+    pub(crate) view: watch::Sender<View>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) data: Arc<DataDir>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// Configured seeds, for the sentence that explains the stage.
+    pub(crate) seeds: usize,
+    /// What was published last.
+    pub(crate) onion: OnionPublics,
+}
+
+impl Loop {
+    /// Runs until it is told to stop, or until nobody is left to tell it.
+    pub(crate) async fn run(mut self) {
+        let mut check = interval(KEY_CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turn = interval(ONION_KEY_LIFE);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        turn.tick().await;
+        loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+                command = self.commands.recv() => match command {
+                    Some(Command::Stop) | None => break,
+                    Some(command) => self.on_command(command),
+                },
+                _ = turn.tick() => {
+                    self.cores.rotate_onion_key();
+                    self.publish_keys();
+                }
+                _ = check.tick() => self.publish_keys(),
+            }
+        }
+        self.say_goodbye().await;
+    }
+
+    async fn say_goodbye(&mut self) {
+        self.swarm.behaviour_mut().gossip.shutdown();
+        let goodbye = async {
+            loop {
+                let event = self.swarm.select_next_some().await;
+                let last = matches!(event, SwarmEvent::ConnectionClosed { num_established: 0, .. });
+                if last && self.swarm.network_info().num_peers() == 0 {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Links(answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.swarm.behaviour().gossip.links());
+            }
+            Command::MinHops(hops) => self.swarm.behaviour_mut().gossip.set_min_hops(hops),
+            Command::Stop => {}
+        }
+    }
+
+    /// Tells gossip which onion keys are valid, if that has changed.
+    fn publish_keys(&mut self) {
+        let keys = self.cores.onion_keys();
+        if keys != self.onion {
+            self.onion = keys;
+            let previous = keys.previous.map(|key| key.0);
+            let gossip = &mut self.swarm.behaviour_mut().gossip;
+            gossip.set_onion_keys(keys.current.0, previous);
+        }
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
+            SwarmEvent::NewListenAddr { address, .. } => {
+                if let Some(address) = socket_addr(&address) {
+                    self.view.send_modify(|view| view.listening.push(address));
+                }
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                if let Some(address) = socket_addr(&address) {
+                    self.view
+                        .send_modify(|view| view.listening.retain(|known| *known != address));
+                }
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(%error, "a listener has trouble");
+            }
+            SwarmEvent::ListenerClosed { reason: Err(error), .. } => {
+                self.problem(format!("A listener for other nodes closed: {error}."));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_gossip(&mut self, event: masq_gossip::Event) {
+        use masq_gossip::Event as Gossip;
+        match event {
+            Gossip::NeighbourUp { node, entry, .. } => {
+                self.cores.neighbour_up(CoresKey(node.0), link_use(entry));
+                tracing::info!(node = %node.short(), "neighbour up");
+                self.tell(Event::NeighbourUp {
+                    node: node.to_string(),
+                    entry: entry_link(entry),
+                });
+            }
+            Gossip::NeighbourChanged { node, entry, .. } => {
+                self.cores.neighbour_up(CoresKey(node.0), link_use(entry));
+            }
+            Gossip::NeighbourDown { node, reason, .. } => {
+                self.cores.neighbour_down(&CoresKey(node.0));
+                tracing::info!(node = %node.short(), %reason, "neighbour down");
+                self.tell(Event::NeighbourDown {
+                    node: node.to_string(),
+                    reason: reason.to_string(),
+                });
+            }
+            Gossip::StageChanged(stage) => self.on_stage(stage),
+            Gossip::NeighbourhoodChanged => {
+                let now = self.swarm.behaviour().gossip.neighbourhood();
+                self.view.send_modify(|view| view.set_neighbourhood(now));
+            }
+            Gossip::Refused { node, text, .. } => {
+                self.problem(format!("Node {} refused this one: {text}.", node.short()));
+            }
+            Gossip::SeedFailed { descriptor, why } => {
+                let node = descriptor.node.short();
+                self.problem(format!("The configured neighbour {node} can't be joined: {why}."));
+            }
+            Gossip::PersistVersion(version) => self.persist_version(version),
+            Gossip::Remember(neighbours) => self.remember(&neighbours),
+            _ => {}
+        }
+    }
+
+    fn on_stage(&mut self, stage: Stage) {
+        self.view.send_modify(|view| {
+            view.stage = stage;
+            view.stage_since = Instant::now();
+        });
+        let reason = self.view.borrow().stage_reason(self.seeds);
+        tracing::info!(%stage, "{reason}");
+        self.tell(Event::StageChanged {
+            stage: stage_view(stage),
+            reason,
+        });
+    }
+
+    /// The version must be on disk before a record carries it, so this one write is waited for.
+    /// It happens a few times a day, and takes as long as a small file takes.
+    fn persist_version(&self, version: u64) {
+        let stored = tokio::task::block_in_place(|| {
+            self.data.remember(|state| state.record_version = version)
+        });
+        if let Err(error) = stored {
+            tracing::warn!(%error, "the record version could not be stored");
+        }
+    }
+
+    fn remember(&self, neighbours: &[Remembered]) {
+        let neighbours: Vec<_> = neighbours.iter().map(to_stored).collect();
+        let data = Arc::clone(&self.data);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = data.remember(|state| state.neighbours = neighbours) {
+                tracing::warn!(%error, "past neighbours could not be stored");
+            }
+        });
+    }
+
+    fn problem(&self, what: String) {
+        tracing::warn!("{what}");
+        self.tell(Event::JoinProblem { what: what.clone() });
+        self.view.send_modify(|view| view.add_problem(what, Instant::now()));
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+}
+
+fn to_stored(past: &Remembered) -> RememberedNeighbour {
+    RememberedNeighbour {
+        node: past.node.to_string(),
+        addresses: past.addresses.iter().map(ToString::to_string).collect(),
+        last_seen_unix: past.last_seen,
+    }
+}
+
+/// What was stored, as gossip wants it; entries that make no sense are left out.
+pub(crate) fn from_stored(stored: &[RememberedNeighbour]) -> Vec<Remembered> {
+    let read = |past: &RememberedNeighbour| {
+        Some(Remembered {
+            node: past.node.parse::<NodeKey>().ok()?,
+            addresses: past
+                .addresses
+                .iter()
+                .filter_map(|text| address(text))
+                .collect(),
+            last_seen: past.last_seen_unix,
+        })
+    };
+    stored.iter().filter_map(read).collect()
+}
+
+/// Reads `host:port`, with IPv6 addresses in brackets.
+fn address(text: &str) -> Option<Address> {
+    let (host, port) = text.rsplit_once(':')?;
+    Some(Address {
+        host: Host::parse(host)?,
+        port: port.parse().ok()?,
+    })
+}
+
+fn link_use(entry: EntryFor) -> LinkUse {
+    LinkUse {
+        theirs_entry: entry.theirs(),
+        ours_entry: entry.ours(),
+    }
+}
+
+/// As the control API says it.
+pub(crate) fn entry_link(entry: EntryFor) -> EntryLink {
+    match entry {
+        EntryFor::None => EntryLink::No,
+        EntryFor::Us => EntryLink::Ours,
+        EntryFor::Them => EntryLink::Theirs,
+        EntryFor::Both => EntryLink::Both,
+    }
+}
+
+/// As the control API says it.
+pub(crate) fn stage_view(stage: Stage) -> StageView {
+    match stage {
+        Stage::NotConnected => StageView::NotConnected,
+        Stage::ConnectedToNeighbour => StageView::ConnectedToNeighbour,
+        Stage::RouteFound => StageView::RouteFound,
+    }
+}
+
+pub(crate) fn socket_addr(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => ip.into(),
+        Protocol::Ip6(ip) => ip.into(),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
+}
+
+/// `/ip4|ip6/…/tcp/…`.
+pub(crate) fn multiaddr(address: SocketAddr) -> Multiaddr {
+    Multiaddr::from(address.ip()).with(Protocol::Tcp(address.port()))
+}

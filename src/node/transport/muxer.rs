@@ -1,0 +1,154 @@
+//! yamux with receive windows of our own choosing.
+//!
+//! libp2p's wrapper leaves the window of a connection at 1 GiB. Here one
+//! connection can make this node hold at most [`CONNECTION_WINDOW`] bytes,
+//! whatever its peer does.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::iter;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::core::UpgradeInfo;
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
+use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
+use yamux::{Connection, ConnectionError, Mode};
+
+/// Substreams on one connection, both directions together. A peer that opens more loses the
+/// connection, so circuits are capped at half of it one layer up.
+pub const MAX_SUBSTREAMS: usize = 512;
+
+/// Bytes that all substreams of one connection may have in flight towards us: yamux gives each
+/// substream 256 KiB from the start, so this is the least that [`MAX_SUBSTREAMS`] allows.
+const CONNECTION_WINDOW: usize = MAX_SUBSTREAMS * 256 * 1024;
+
+/// Payload of one yamux frame: the largest cell goes out as one frame.
+const FRAME_PAYLOAD: usize = 16 * 1024;
+
+/// Substreams the peer opened that nobody has asked for yet; one more is reset.
+const INBOUND_BACKLOG: usize = 64;
+
+fn yamux_config() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    // Order matters: each setter checks the window against the number of substreams.
+    config.set_max_num_streams(MAX_SUBSTREAMS);
+    config.set_max_connection_receive_window(Some(CONNECTION_WINDOW));
+    config.set_split_send_size(FRAME_PAYLOAD);
+    config
+}
+
+/// The upgrade that turns an encrypted connection into a multiplexed one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Config;
+
+impl UpgradeInfo for Config {
+    type Info = &'static str;
+    type InfoIter = iter::Once<&'static str>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        iter::once("/yamux/1.0.0")
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Config {
+    type Output = Muxer<C>;
+    type Error = Infallible;
+    type Future = Ready<Result<Muxer<C>, Infallible>>;
+
+    fn upgrade_inbound(self, io: C, _: Self::Info) -> Self::Future {
+        ready(Ok(Muxer::new(io, Mode::Server)))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Config {
+    type Output = Muxer<C>;
+    type Error = Infallible;
+    type Future = Ready<Result<Muxer<C>, Infallible>>;
+
+    fn upgrade_outbound(self, io: C, _: Self::Info) -> Self::Future {
+        ready(Ok(Muxer::new(io, Mode::Client)))
+    }
+}
+
+/// One multiplexed connection.
+pub(super) struct Muxer<C> {
+    connection: Connection<C>,
+    /// Substreams that turned up while the connection was polled for something else: yamux makes
+    /// progress only by being asked for the next one.
+    backlog: VecDeque<yamux::Stream>,
+    /// Who waits in `poll_inbound`.
+    waiting: Option<Waker>,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
+    fn new(io: C, mode: Mode) -> Self {
+        Self {
+            connection: Connection::new(io, yamux_config(), mode),
+            backlog: VecDeque::new(),
+            waiting: None,
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<yamux::Stream, ConnectionError>> {
+        self.connection
+            .poll_next_inbound(cx)
+            .map(|next| next.unwrap_or(Err(ConnectionError::Closed)))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
+    type Substream = yamux::Stream;
+    type Error = ConnectionError;
+
+    fn poll_inbound(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Self::Substream, Self::Error>> {
+        let this = self.get_mut();
+        if let Some(stream) = this.backlog.pop_front() {
+            return Poll::Ready(Ok(stream));
+        }
+        let next = this.poll_next(cx);
+        if next.is_pending() {
+            this.waiting = Some(cx.waker().clone());
+        }
+        next
+    }
+
+    fn poll_outbound(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Self::Substream, Self::Error>> {
+        self.get_mut().connection.poll_new_outbound(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.get_mut().connection.poll_close(cx)
+    }
+
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
+        let this = self.get_mut();
+        match this.poll_next(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            // Past the backlog the substream is dropped, which resets it.
+            Poll::Ready(Ok(stream)) => {
+                if this.backlog.len() < INBOUND_BACKLOG {
+                    this.backlog.push_back(stream);
+                }
+            }
+        }
+        if let Some(waker) = this.waiting.take() {
+            waker.wake();
+        }
+        // One substream a turn, then others may run.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

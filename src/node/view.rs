@@ -1,0 +1,94 @@
+//! What the rest of the node sees of the mesh at one moment. Written by the
+//! task that owns the Swarm, read by everyone else without asking it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use masq_gossip::{Neighbourhood, Stage};
+
+use crate::routing::Graph;
+
+/// Problems that are remembered, the latest (from the control API's description).
+const MAX_PROBLEMS: usize = 16;
+
+/// One moment of the mesh, as this node sees it.
+#[derive(Clone)]
+pub(crate) struct View {
+    /// Records, edges and own links.
+    pub(crate) neighbourhood: Arc<Neighbourhood>,
+    /// The same, ready for choosing routes.
+    pub(crate) graph: Arc<Graph>,
+    /// How far joining has got.
+    pub(crate) stage: Stage,
+    /// Since when.
+    pub(crate) stage_since: Instant,
+    /// Addresses on which other nodes are accepted.
+    pub(crate) listening: Vec<SocketAddr>,
+    /// What went wrong while joining, the newest first.
+    pub(crate) problems: VecDeque<(Instant, String)>,
+}
+
+impl View {
+    pub(crate) fn new(neighbourhood: Arc<Neighbourhood>, now: Instant) -> Self {
+        Self {
+            graph: Arc::new(super::graph::of(&neighbourhood)),
+            neighbourhood,
+            stage: Stage::NotConnected,
+            stage_since: now,
+            listening: Vec::new(),
+            problems: VecDeque::new(),
+        }
+    }
+
+    /// Takes a new neighbourhood over.
+    pub(crate) fn set_neighbourhood(&mut self, neighbourhood: Arc<Neighbourhood>) {
+        self.graph = Arc::new(super::graph::of(&neighbourhood));
+        self.neighbourhood = neighbourhood;
+    }
+
+    /// Notes a problem. The same sentence is kept once.
+    pub(crate) fn add_problem(&mut self, what: String, now: Instant) {
+        self.problems.retain(|(_, known)| *known != what);
+        self.problems.push_front((now, what));
+        self.problems.truncate(MAX_PROBLEMS);
+    }
+
+    /// One sentence that says why the stage is what it is, and what would help.
+    pub(crate) fn stage_reason(&self, seeds: usize) -> String {
+        match self.stage {
+            Stage::RouteFound => "A loop of the configured length leads to an exit.".into(),
+            Stage::ConnectedToNeighbour => {
+                let exits = self.exits_known();
+                if exits == 0 {
+                    "There are neighbours, and none of the nodes known so far is an exit; more \
+                     become known as gossip spreads."
+                        .into()
+                } else {
+                    format!(
+                        "There are neighbours and {exits} known exit{}, and no loop of the \
+                         configured length to one yet; fewer hops would help at once.",
+                        if exits == 1 { "" } else { "s" }
+                    )
+                }
+            }
+            Stage::NotConnected => match self.problems.front() {
+                Some((_, what)) => format!("No neighbour yet. The latest problem: {what}"),
+                None if seeds == 0 => "No neighbour, and nobody to ask: this node was given no \
+                     descriptor (setting `neighbours`), and remembers nobody. It waits for others \
+                     to come."
+                    .into(),
+                None => "Asking the configured neighbours.".into(),
+            },
+        }
+    }
+
+    /// Known nodes that say they are exits, this one not counted.
+    pub(crate) fn exits_known(&self) -> usize {
+        let records = self.neighbourhood.records();
+        records
+            .filter(|signed| signed.record().roles.exits)
+            .count()
+    }
+}

@@ -1,0 +1,234 @@
+//! Command line of `masq-testnet`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A whole masq mesh on this machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "masq-testnet",
+    version,
+    about = "A whole masq mesh on this machine: real masqd processes, each on a loopback address of its own",
+    after_help = "Examples:\n  masq-testnet demo                  see a request cross the mesh, checked at every hop\n  masq-testnet up                    a mesh of ten nodes to play with; Ctrl-C ends it\n  masq-testnet up --detach           the same in the background; then: status, down\n  masq-testnet bench --json          first byte, throughput and memory"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring a mesh up and print lines to try
+    Up(UpArgs),
+    /// Show how the mesh that is up does
+    Status(StatusArgs),
+    /// End the mesh that is up
+    Down(DownArgs),
+    /// Bring a mesh up, fetch pages, show and check what every hop saw, end it
+    Demo(DemoArgs),
+    /// Measure a mesh beside the same server fetched directly
+    Bench(BenchArgs),
+    /// Serve the built-in web server and nothing else
+    ServeWeb(ServeWebArgs),
+    /// Be one node of a mesh of containers
+    #[command(hide = true)]
+    Container(ContainerArgs),
+    /// Exit 0 when the node in this container is well
+    #[command(hide = true)]
+    ContainerHealth,
+    /// Be masqd
+    #[command(hide = true, disable_help_flag = true)]
+    Masqd {
+        /// Arguments of masqd.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+    /// Be masq, the command line of the daemon
+    #[command(hide = true, disable_help_flag = true)]
+    Masq {
+        /// Arguments of masq.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+}
+
+/// The mesh itself.
+#[derive(Debug, Clone, Args)]
+pub struct MeshArgs {
+    /// Number of nodes, 2 to 200
+    #[arg(long, default_value_t = 10)]
+    pub nodes: usize,
+    /// How many of them are exits [default: a third, at most 3]
+    #[arg(long)]
+    pub exits: Option<usize>,
+    /// How many of them only use the mesh and carry nothing [default: one in ten]
+    #[arg(long)]
+    pub consumers: Option<usize>,
+    /// Hops of the circuits, 1 to 6, or a range such as 3-4 [default: 3]
+    #[arg(long)]
+    pub hops: Option<String>,
+    /// Folder for keys, configurations and logs [default: a fresh one, removed at the end]
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Log level of the nodes: error, warn, info, debug, trace
+    #[arg(long, default_value = "info")]
+    pub log: String,
+    /// Run this masqd instead of the one built in
+    #[arg(long, value_name = "PATH")]
+    pub masqd: Option<PathBuf>,
+    /// Seconds that the mesh may take to form
+    #[arg(long, default_value_t = 60)]
+    pub ready_within: u64,
+    /// When the mesh counts as up
+    #[arg(long, value_enum, default_value_t = Ready::Routes)]
+    pub ready: Ready,
+}
+
+/// When a mesh counts as up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Ready {
+    /// Every node has a neighbour, and those that build circuits a route
+    Routes,
+    /// Every node has a neighbour
+    Neighbours,
+    /// Every process answers
+    Processes,
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// The mesh.
+    #[command(flatten)]
+    pub mesh: MeshArgs,
+    /// SOCKS5 proxy of the first node
+    #[arg(long, default_value = "127.0.0.1:1080", value_name = "ADDR:PORT")]
+    pub socks: SocketAddr,
+    /// HTTP proxy of the first node
+    #[arg(long, default_value = "127.0.0.1:8118", value_name = "ADDR:PORT")]
+    pub http: SocketAddr,
+    /// Leave the mesh running in the background; end it with `down`
+    #[arg(long)]
+    pub detach: bool,
+    /// Be the background process itself.
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Folder of the mesh [default: the one that is up]
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Machine-readable output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `down`.
+#[derive(Debug, Clone, Args)]
+pub struct DownArgs {
+    /// Folder of the mesh [default: the one that is up]
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// The mesh.
+    #[command(flatten)]
+    pub mesh: MeshArgs,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// The mesh.
+    #[command(flatten)]
+    pub mesh: MeshArgs,
+    /// Small fetches for the first byte
+    #[arg(long, default_value_t = 200)]
+    pub small: usize,
+    /// Size of the large flow in MB
+    #[arg(long, default_value_t = 500)]
+    pub large_mb: u64,
+    /// Flows between the looks at memory
+    #[arg(long, default_value_t = 10_000)]
+    pub flows: usize,
+    /// URL of a small object on another server; needs --large-url
+    #[arg(long, requires = "large_url")]
+    pub small_url: Option<String>,
+    /// URL of a large object on another server; needs --small-url
+    #[arg(long, requires = "small_url")]
+    pub large_url: Option<String>,
+    /// Machine-readable output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `serve-web`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeWebArgs {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDR:PORT")]
+    pub listen: SocketAddr,
+}
+
+/// Arguments of `container`.
+#[derive(Debug, Clone, Args)]
+pub struct ContainerArgs {
+    /// The node's role.
+    #[arg(value_enum)]
+    pub role: ContainerRole,
+    /// Host name of the seed.
+    #[arg(long, default_value = "seed")]
+    pub seed: String,
+    /// Data folder.
+    #[arg(long, default_value = "/data")]
+    pub data_dir: PathBuf,
+    /// Hops of the circuits.
+    #[arg(long)]
+    pub hops: Option<String>,
+    /// Log level.
+    #[arg(long, default_value = "info")]
+    pub log: String,
+}
+
+/// Roles of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ContainerRole {
+    /// The node all others join by.
+    Seed,
+    /// Carries others' circuits.
+    Relay,
+    /// Carries others' circuits and talks to servers.
+    Exit,
+    /// Has the proxies.
+    Consumer,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn masqd_gets_its_arguments_untouched() {
+        let cli = Cli::parse_from(["masq-testnet", "masqd", "--config", "x", "--help"]);
+        let Command::Masqd { args } = cli.command else {
+            panic!("{cli:?}")
+        };
+        assert_eq!(args, ["--config", "x", "--help"]);
+    }
+}

@@ -1,0 +1,163 @@
+//! Everything that can go wrong when a testnet is brought up, used or taken
+//! down. Errors of one fetch through a proxy live in [`crate::fetch`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::fetch::FetchError;
+
+/// What went wrong, and where to look next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TestnetError {
+    /// The options contradict each other; nothing was started.
+    #[error("{0}")]
+    Options(String),
+
+    /// A testnet that was started before is still up; nothing was started.
+    #[error(
+        "a testnet is already up in {} (process {pid}); end it with `masq-testnet down`, or give this one a folder and ports of its own with --dir, --socks and --http",
+        dir.display()
+    )]
+    AlreadyUp {
+        /// Folder of the running testnet.
+        dir: PathBuf,
+        /// Process that supervises it.
+        pid: u32,
+    },
+
+    /// No testnet is recorded, or the recorded one is gone.
+    #[error("no testnet is up; start one with `masq-testnet up`")]
+    NotUp,
+
+    /// A file or folder could not be read or written.
+    #[error("{action} {}: {source}", path.display())]
+    File {
+        /// What was attempted, as a phrase: "cannot write".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+
+    /// No free range of loopback addresses was found.
+    #[error(
+        "no free loopback addresses for the nodes: {0} (the testnet needs Linux, where all of 127.0.0.0/8 is loopback)"
+    )]
+    NoAddresses(io::Error),
+
+    /// A listening address is taken.
+    #[error("cannot listen on {addr} for {what}: {source}; choose another with {option}")]
+    Listen {
+        /// What the address was for.
+        what: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// The option that changes it.
+        option: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+
+    /// A process could not be started.
+    #[error("cannot start {}: {source}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+
+    /// A node's process ended although nobody asked it to.
+    #[error("{node} ended by itself ({status}) while {stage}; its log is {}\n{tail}", log.display())]
+    NodeEnded {
+        /// Name of the node, such as `n04-relay`.
+        node: String,
+        /// How it ended.
+        status: String,
+        /// What the testnet was doing.
+        stage: &'static str,
+        /// The node's log.
+        log: PathBuf,
+        /// Last lines of that log.
+        tail: String,
+    },
+
+    /// A stage took longer than it may.
+    #[error("{stage} took longer than {limit_s} s: {waiting_for}; logs are in {}", dir.display())]
+    TooSlow {
+        /// What the testnet was doing.
+        stage: &'static str,
+        /// The limit, in seconds.
+        limit_s: u64,
+        /// Who is late, and the reason it gives.
+        waiting_for: String,
+        /// Folder with a log per node.
+        dir: PathBuf,
+    },
+
+    /// A node's control API did not answer, or not as expected.
+    #[error("control API of {node}: {reason}")]
+    Control {
+        /// Name of the node.
+        node: String,
+        /// What happened.
+        reason: String,
+    },
+
+    /// A fetch that should have worked did not.
+    #[error("{what}: {source}")]
+    Fetch {
+        /// The fetch, in words.
+        what: String,
+        /// Why it failed.
+        source: FetchError,
+    },
+
+    /// Something worked but was not right; the whole list is in the report
+    /// printed before.
+    #[error("{failed} of {checks} checks failed: {first}")]
+    Checks {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        checks: usize,
+        /// The first of them.
+        first: String,
+    },
+
+    /// The user asked to stop before the work was done.
+    #[error("stopped by request")]
+    Interrupted,
+}
+
+impl TestnetError {
+    /// Maps an I/O error on `path`; for `map_err`.
+    pub(crate) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// Exit code of `masq-testnet` for this error: 64 for wrong usage, 69 when
+    /// there is no testnet, 73 when files cannot be made, 130 when interrupted,
+    /// otherwise 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Options(_) => 64,
+            Self::AlreadyUp { .. } | Self::NotUp => 69,
+            Self::File { .. } => 73,
+            Self::Interrupted => 130,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! A whole mesh on one machine: library behind the binary `masq-testnet` and
+//! its tests.
+//!
+//! [`plan`] works out what a testnet will look like, [`process`] starts and
+//! ends `masqd` processes, [`network`] holds a running testnet together,
+//! [`state`] remembers it for later commands, [`client`] asks its nodes,
+//! [`web`] is a destination and [`fetch`] a client. [`demo`] and [`bench`] are
+//! built from these; [`container`] is the counterpart for Docker. How the mesh
+//! itself works is not here but in the crate `masq` and below.
+
+pub mod args;
+pub mod bench;
+pub mod client;
+pub mod commands;
+pub mod container;
+pub mod demo;
+pub mod error;
+pub mod fetch;
+pub mod keys;
+pub mod network;
+pub mod plan;
+pub mod process;
+pub mod report;
+pub mod state;
+pub mod web;
+
+pub use error::TestnetError;
+pub use network::Testnet;
+pub use plan::{Options, Program, Role, WaitFor};

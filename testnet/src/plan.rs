@@ -1,0 +1,475 @@
+//! What a testnet will look like, worked out before anything is started:
+//! which nodes, in which roles, on which addresses, with which configuration.
+//! Pure apart from making folders and files in [`Plan::write`].
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::error::TestnetError;
+use crate::keys::{CHAIN, NodeIdentity};
+
+/// Most nodes of one testnet: they share the last byte of an address.
+pub const MAX_NODES: usize = 200;
+/// Port on which testnet nodes accept each other, each on an address of its
+/// own.
+pub const NODE_PORT: u16 = 4711;
+/// How long a testnet node waits for open flows when it stops; short, because
+/// nobody's work depends on them.
+const DRAIN_SECONDS: i64 = 2;
+/// Neighbours allowed from one /24. All nodes of a testnet share one, so the
+/// rule that keeps neighbours apart must not bind here; 5 is the most
+/// neighbours a node ever has.
+const NEIGHBOURS_PER_24: i64 = 5;
+
+/// What a node does in the testnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Role {
+    /// The node whose proxies are given to the user. Routes for others too.
+    Client,
+    /// The node whose descriptor all others are given.
+    Seed,
+    /// Carries others' circuits.
+    Relay,
+    /// Carries others' circuits and talks to servers.
+    Exit,
+    /// Uses the mesh and carries nothing for others.
+    Consumer,
+}
+
+impl Role {
+    /// The word used in names and tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Seed => "seed",
+            Self::Relay => "relay",
+            Self::Exit => "exit",
+            Self::Consumer => "consumer",
+        }
+    }
+
+    /// True for nodes that build circuits of their own in the testnet.
+    #[must_use]
+    pub fn originates(self) -> bool {
+        matches!(self, Self::Client | Self::Consumer)
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Which program a node runs.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Program {
+    /// `masq-testnet` itself, started under the name `masqd`.
+    Multicall(PathBuf),
+    /// A `masqd` of one's own.
+    Masqd(PathBuf),
+}
+
+/// When a testnet counts as up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WaitFor {
+    /// Every node has a neighbour and every node that builds circuits has a
+    /// route.
+    #[default]
+    Routes,
+    /// Every node has a neighbour; for meshes without exits.
+    Neighbours,
+    /// The processes answer.
+    Processes,
+}
+
+/// How a testnet is to be.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Number of nodes, 2 to [`MAX_NODES`]. Default 10.
+    pub nodes: usize,
+    /// How many of them are exits. Default: a third, at least 1 and at most 3.
+    pub exits: Option<usize>,
+    /// How many of them only consume. Default: one in ten.
+    pub consumers: Option<usize>,
+    /// Hops of the nodes' circuits, `1` to `6` or a range such as `3-4`;
+    /// the daemon's default when absent.
+    pub hops: Option<String>,
+    /// SOCKS5 address of the client node; port 0 takes a free one.
+    pub socks: SocketAddr,
+    /// HTTP proxy address of the client node; port 0 takes a free one.
+    pub http: SocketAddr,
+    /// Folder for keys, configurations and logs; a fresh one in the temporary
+    /// folder when absent. A fresh one is removed when the testnet ends well.
+    pub dir: Option<PathBuf>,
+    /// The program of the nodes.
+    pub program: Program,
+    /// Rules of the exits' policy. Default: everything is allowed.
+    pub exit_policy: Vec<String>,
+    /// More settings for the client node, over those of the plan.
+    pub client_settings: Table,
+    /// Log level of the nodes. Default `info`.
+    pub log_level: String,
+    /// When the testnet counts as up.
+    pub wait_for: WaitFor,
+    /// How long coming up may take. Default 60 s.
+    pub ready_within: Duration,
+}
+
+impl Options {
+    /// The defaults, for nodes that run `program`, with free proxy ports.
+    #[must_use]
+    pub fn new(program: Program) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            nodes: 10,
+            exits: None,
+            consumers: None,
+            hops: None,
+            socks: any,
+            http: any,
+            dir: None,
+            program,
+            exit_policy: vec!["accept *:*".to_owned()],
+            client_settings: Table::new(),
+            log_level: "info".to_owned(),
+            wait_for: WaitFor::default(),
+            ready_within: Duration::from_secs(60),
+        }
+    }
+
+    fn exit_count(&self) -> usize {
+        self.exits.unwrap_or((self.nodes / 3).clamp(1, 3))
+    }
+
+    fn consumer_count(&self) -> usize {
+        self.consumers.unwrap_or(self.nodes / 10)
+    }
+}
+
+/// One node to be.
+#[derive(Debug, Clone)]
+pub struct NodePlan {
+    /// Name such as `n03-relay`; also the name of its folder.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Its loopback address.
+    pub ip: Ipv4Addr,
+    /// Its key.
+    pub identity: NodeIdentity,
+    /// Its folder.
+    pub home: PathBuf,
+    /// Its configuration.
+    pub settings: Table,
+}
+
+impl NodePlan {
+    /// The daemon's data folder.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.home.join("masqd.toml")
+    }
+
+    /// The file that takes the daemon's output.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.home.join("masqd.log")
+    }
+}
+
+/// A whole testnet to be.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The nodes; the first is the client's, the second the seed.
+    pub nodes: Vec<NodePlan>,
+}
+
+impl Plan {
+    /// Works the testnet out: `prefix` are the first three bytes of the nodes'
+    /// addresses, `dir` the folder below which everything lives.
+    ///
+    /// # Errors
+    /// When the numbers do not fit together.
+    pub fn new(options: &Options, prefix: [u8; 3], dir: &Path) -> Result<Self, TestnetError> {
+        let roles = roles(options)?;
+        let identities: Vec<_> = roles.iter().map(|_| NodeIdentity::random()).collect();
+        let seed_at = roles
+            .iter()
+            .position(|r| *r == Role::Seed)
+            .expect("every plan has a seed");
+        let ip = |index: usize| {
+            let last = u8::try_from(index + 1).expect("at most MAX_NODES");
+            Ipv4Addr::new(prefix[0], prefix[1], prefix[2], last)
+        };
+        let seed = identities[seed_at].descriptor(ip(seed_at), NODE_PORT);
+        let nodes = roles
+            .iter()
+            .zip(identities)
+            .enumerate()
+            .map(|(index, (&role, identity))| {
+                let name = format!("n{:02}-{role}", index + 1);
+                let home = dir.join(&name);
+                let mut node = NodePlan {
+                    name,
+                    role,
+                    ip: ip(index),
+                    identity,
+                    home,
+                    settings: Table::new(),
+                };
+                node.settings = settings(options, &node, &seed);
+                node
+            })
+            .collect();
+        Ok(Self { nodes })
+    }
+
+    /// Makes the nodes' folders, keys and configuration files.
+    ///
+    /// # Errors
+    /// When a folder or file cannot be made.
+    pub fn write(&self) -> Result<(), TestnetError> {
+        for node in &self.nodes {
+            write_home(
+                &node.data_dir(),
+                &node.config(),
+                &node.settings,
+                &node.identity,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes one node's data folder, key file and configuration file.
+///
+/// # Errors
+/// When a folder or file cannot be made.
+pub(crate) fn write_home(
+    data_dir: &Path,
+    config: &Path,
+    settings: &Table,
+    identity: &NodeIdentity,
+) -> Result<(), TestnetError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(TestnetError::file("cannot make the folder", data_dir))?;
+    let key = data_dir.join("node.key");
+    // A container that is started again finds its key already there.
+    let _ = fs::remove_file(&key);
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&key)
+        .and_then(|mut file| file.write_all(identity.seed()))
+        .map_err(TestnetError::file("cannot write", &key))?;
+    let text = toml::to_string(settings).expect("a table of plain values");
+    fs::write(config, text).map_err(TestnetError::file("cannot write", config))
+}
+
+fn roles(options: &Options) -> Result<Vec<Role>, TestnetError> {
+    let Options { nodes, .. } = *options;
+    let (exits, consumers) = (options.exit_count(), options.consumer_count());
+    if !(2..=MAX_NODES).contains(&nodes) {
+        return Err(TestnetError::Options(format!(
+            "a testnet has 2 to {MAX_NODES} nodes, not {nodes}"
+        )));
+    }
+    // The client's node and the seed are always there.
+    let free = nodes - 2;
+    if exits + consumers > free {
+        return Err(TestnetError::Options(format!(
+            "{nodes} nodes are one client, one seed and {free} others, too few for {exits} exits and {consumers} consumers; ask for more with --nodes or fewer with --exits"
+        )));
+    }
+    let mut roles = vec![Role::Client, Role::Seed];
+    roles.extend(std::iter::repeat_n(Role::Relay, free - exits - consumers));
+    roles.extend(std::iter::repeat_n(Role::Exit, exits));
+    roles.extend(std::iter::repeat_n(Role::Consumer, consumers));
+    Ok(roles)
+}
+
+fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
+    let mut all = common_settings(&node.data_dir(), &options.log_level);
+    let mut set = |key: &str, value: Value| {
+        all.insert(key.to_owned(), value);
+    };
+    let listen = SocketAddr::from((node.ip, NODE_PORT));
+    set("control", format!("{}:0", node.ip).into());
+    if node.role != Role::Seed {
+        set("neighbours", Value::Array(vec![seed.into()]));
+    }
+    if node.role == Role::Consumer {
+        set("mode", "consume-only".into());
+    } else {
+        set("mode", "standard".into());
+    }
+    set("listen", Value::Array(vec![listen.to_string().into()]));
+    set("advertise", node.ip.to_string().into());
+    if node.role == Role::Exit {
+        set("exit", true.into());
+        set("allow_private", true.into());
+        let rules = options
+            .exit_policy
+            .iter()
+            .map(|r| r.as_str().into())
+            .collect();
+        set("exit_policy", Value::Array(rules));
+    }
+    if let Some(hops) = &options.hops {
+        set("hops", hops.as_str().into());
+    }
+    let client = node.role == Role::Client;
+    let proxy = |addr: SocketAddr| {
+        if client {
+            addr.to_string()
+        } else {
+            "off".to_owned()
+        }
+    };
+    set("socks", proxy(options.socks).into());
+    set("http", proxy(options.http).into());
+    if client {
+        all.extend(options.client_settings.clone());
+    }
+    all
+}
+
+/// Settings that every node of a testnet has, in processes and in containers.
+pub(crate) fn common_settings(data_dir: &Path, log_level: &str) -> Table {
+    let mut all = Table::new();
+    let mut set = |key: &str, value: Value| {
+        all.insert(key.to_owned(), value);
+    };
+    set("chain", CHAIN.into());
+    set("data_dir", data_dir.display().to_string().into());
+    set("debug_trace", true.into());
+    set("log", log_level.into());
+    set("drain_seconds", DRAIN_SECONDS.into());
+    set("per_24", NEIGHBOURS_PER_24.into());
+    all
+}
+
+/// True when every planned address can be bound now.
+pub(crate) fn addresses_free(prefix: [u8; 3], nodes: usize) -> std::io::Result<()> {
+    for index in 0..nodes.min(MAX_NODES) {
+        let last = u8::try_from(index + 1).expect("at most MAX_NODES");
+        let ip = IpAddr::from([prefix[0], prefix[1], prefix[2], last]);
+        std::net::TcpListener::bind((ip, NODE_PORT))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(nodes: usize) -> Options {
+        Options {
+            nodes,
+            ..Options::new(Program::Masqd("masqd".into()))
+        }
+    }
+
+    fn count(plan: &Plan, role: Role) -> usize {
+        plan.nodes.iter().filter(|n| n.role == role).count()
+    }
+
+    #[test]
+    fn the_default_ten_are_mixed() {
+        let plan = Plan::new(&options(10), [127, 9, 9], Path::new("/x")).unwrap();
+        assert_eq!(plan.nodes[0].role, Role::Client);
+        assert_eq!(plan.nodes[1].role, Role::Seed);
+        assert_eq!(count(&plan, Role::Exit), 3);
+        assert_eq!(count(&plan, Role::Consumer), 1);
+        assert_eq!(count(&plan, Role::Relay), 4);
+        let ips: std::collections::BTreeSet<_> = plan.nodes.iter().map(|n| n.ip).collect();
+        assert_eq!(ips.len(), 10);
+        assert_eq!(plan.nodes[2].name, "n03-relay");
+    }
+
+    #[test]
+    fn six_have_no_consumer_and_two_exits() {
+        let plan = Plan::new(&options(6), [127, 9, 9], Path::new("/x")).unwrap();
+        assert_eq!(count(&plan, Role::Exit), 2);
+        assert_eq!(count(&plan, Role::Consumer), 0);
+    }
+
+    #[test]
+    fn impossible_numbers_are_refused_in_a_sentence() {
+        for (nodes, exits) in [(1, 1), (201, 3), (4, 3)] {
+            let mut options = options(nodes);
+            options.exits = Some(exits);
+            let error = Plan::new(&options, [127, 9, 9], Path::new("/x")).unwrap_err();
+            assert!(matches!(error, TestnetError::Options(_)), "{error}");
+            assert_eq!(error.exit_code(), 64);
+        }
+    }
+
+    #[test]
+    fn only_the_client_has_proxies_and_only_the_seed_has_no_neighbour() {
+        let mut options = options(10);
+        options
+            .client_settings
+            .insert("plaintext".into(), "refuse".into());
+        let plan = Plan::new(&options, [127, 9, 9], Path::new("/x")).unwrap();
+        for node in &plan.nodes {
+            let off = node.settings["socks"].as_str() == Some("off");
+            assert_eq!(off, node.role != Role::Client);
+            assert_eq!(
+                node.settings.contains_key("neighbours"),
+                node.role != Role::Seed
+            );
+            assert_eq!(
+                node.settings.contains_key("plaintext"),
+                node.role == Role::Client
+            );
+        }
+    }
+
+    #[test]
+    fn keys_are_written_for_their_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let plan = Plan::new(&options(2).without_exits(), [127, 9, 9], dir.path()).unwrap();
+        plan.write().unwrap();
+        let key = plan.nodes[0].data_dir().join("node.key");
+        assert_eq!(fs::read(&key).unwrap(), plan.nodes[0].identity.seed());
+        assert_eq!(
+            fs::metadata(&key).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let text = fs::read_to_string(plan.nodes[0].config()).unwrap();
+        assert_eq!(text.parse::<Table>().unwrap(), plan.nodes[0].settings);
+    }
+
+    impl Options {
+        fn without_exits(mut self) -> Self {
+            self.exits = Some(0);
+            self
+        }
+    }
+}
