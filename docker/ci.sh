@@ -71,8 +71,6 @@ install_tools() {
 start_engine() {
     docker info >/dev/null 2>&1 && return
     say "starting containerd and dockerd"
-    # Folders of their own, so that nothing of an engine set up otherwise is
-    # touched, and so that nothing is left.
     if [ ! -S /run/containerd/containerd.sock ]; then
         containerd >"$work/containerd.log" 2>&1 &
         engine_pids+=($!)

@@ -253,6 +253,7 @@ where
         let (setting, origin) = (&warning.setting, &warning.origin);
         tracing::warn!(%setting, %origin, "{} {}", warning.what, warning.remedy);
     }
+    raise_file_limit();
     let data = Arc::new(DataDir::open(&config.data_dir)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.threads.into())
@@ -272,6 +273,17 @@ where
     data.withdraw_control();
     runtime.shutdown_timeout(RUNTIME_GRACE);
     outcome
+}
+
+/// Takes as many open files as the system allows: each flow is one, and the usual soft limit of
+/// 1,024 is less than a busy proxy needs.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files can't be raised; many flows at once may fail");
+    }
 }
 
 /// The node's life: starts it, serves the control API, waits for the end.

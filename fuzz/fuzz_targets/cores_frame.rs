@@ -16,7 +16,10 @@ fuzz_target!(|data: &[u8]| {
         let mut reader = CellReader::new(data, leg, CellPool::new());
         let mut read = 0;
         while let Poll::Ready(Ok(Some(cell))) = reader.poll_cell(&mut cx) {
-            assert_eq!(cell_size(leg, cell_kind(leg, cell.size())), Some(cell.size()));
+            assert_eq!(
+                cell_size(leg, cell_kind(leg, cell.size())),
+                Some(cell.size())
+            );
             assert!(cell.is_empty());
             read += cell.size().wire_len();
         }

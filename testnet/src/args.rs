@@ -62,7 +62,7 @@ pub struct MeshArgs {
     /// Number of nodes, 2 to 200
     #[arg(long, default_value_t = 10)]
     pub nodes: usize,
-    /// How many of them are exits [default: a third, at most 3]
+    /// How many of them are exits [default: a third up to 3, then a quarter]
     #[arg(long)]
     pub exits: Option<usize>,
     /// How many of them only use the mesh and carry nothing [default: one in ten]
@@ -91,7 +91,7 @@ pub struct MeshArgs {
 /// When a mesh counts as up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Ready {
-    /// Every node has a neighbour, and those that build circuits a route
+    /// Every node has a neighbour, and the first one a route
     Routes,
     /// Every node has a neighbour
     Neighbours,

@@ -386,15 +386,11 @@ pub async fn down(args: DownArgs, out: Out<'_>) -> Result<(), TestnetError> {
 /// # Errors
 /// The first thing that was not right.
 pub async fn demo(args: DemoArgs, out: Out<'_>) -> Result<(), TestnetError> {
-    let mut line = ProgressLine::new();
-    let mut progress = |p: Progress| {
-        line.show(p);
-        if p.nodes == p.connected && p.routed > 0 {
-            // The story begins; the moving line must not run into it.
-            std::mem::take(&mut line).finish();
-        }
-    };
-    unless_stopped(demo::run(options(&args.mesh)?, out, &mut progress)).await
+    // Plain lines: a moving one would run into the story that follows.
+    let mut line = ProgressLine::plain();
+    let result = unless_stopped(demo::run(options(&args.mesh)?, out, &mut line)).await;
+    line.finish();
+    result
 }
 
 /// `masq-testnet bench`.

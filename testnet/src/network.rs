@@ -24,6 +24,8 @@ use crate::web::WebServer;
 const PREFIX_TRIES: usize = 8;
 /// Pause between two rounds of asking all nodes how they are.
 const ASK_EVERY: Duration = Duration::from_millis(250);
+/// Rounds in a row in which all must be well before a mesh counts as up; guess.
+const STEADY_ROUNDS: u32 = 3;
 /// How long a node may take to stop before it is killed: its drain time and
 /// room for a busy machine; guess.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -220,6 +222,7 @@ impl Testnet {
     ) -> Result<(), TestnetError> {
         const STAGE: &str = "the mesh forms";
         let deadline = Instant::now() + self.options.ready_within;
+        let mut steady = 0;
         loop {
             self.all_running(STAGE)?;
             let statuses = self.statuses().await;
@@ -227,12 +230,14 @@ impl Testnet {
             let late = self
                 .nodes
                 .iter()
-                .filter_map(|n| self.waiting_for(n, statuses.get(n.name())))
-                .next();
-            let Some(late) = late else {
+                .find_map(|n| self.waiting_for(n, statuses.get(n.name())));
+            steady = if late.is_none() { steady + 1 } else { 0 };
+            if steady == STEADY_ROUNDS {
                 return self.note_proxies(&statuses);
-            };
-            if Instant::now() > deadline {
+            }
+            if let Some(late) = late
+                && Instant::now() > deadline
+            {
                 return Err(self.too_slow(STAGE, late));
             }
             tokio::time::sleep(ASK_EVERY).await;
@@ -246,7 +251,7 @@ impl Testnet {
         let reached = match self.options.wait_for {
             WaitFor::Processes => true,
             WaitFor::Neighbours => status.stage != Stage::NotConnected,
-            WaitFor::Routes if node.role().originates() => status.stage == Stage::RouteFound,
+            WaitFor::Routes if node.role() == Role::Client => status.stage == Stage::RouteFound,
             WaitFor::Routes => status.stage != Stage::NotConnected,
         };
         (!reached).then(|| {
@@ -429,20 +434,29 @@ impl Testnet {
 
     /// Takes the testnet down and says which nodes had to be killed because
     /// they did not stop by themselves. A temporary folder goes with it.
-    pub async fn down(self) -> Vec<String> {
-        let stops = self.nodes.into_iter().map(|node| async move {
-            let RunningNode { plan, process, .. } = node;
-            (plan.name, process.stop(STOP_GRACE).await)
-        });
-        let killed = join_all(stops)
+    pub async fn down(mut self) -> Vec<String> {
+        let stops = std::mem::take(&mut self.nodes)
+            .into_iter()
+            .map(|node| async move {
+                let RunningNode { plan, process, .. } = node;
+                (plan.name, process.stop(STOP_GRACE).await)
+            });
+        join_all(stops)
             .await
             .into_iter()
             .filter_map(|(name, status)| status.is_none().then_some(name))
-            .collect();
-        if self.temporary {
+            .collect()
+    }
+}
+
+impl Drop for Testnet {
+    /// Kills what still runs and removes a temporary folder, except when a test
+    /// failed: then the logs are wanted.
+    fn drop(&mut self) {
+        self.nodes.clear();
+        if self.temporary && !std::thread::panicking() {
             let _ = fs::remove_dir_all(&self.dir);
         }
-        killed
     }
 }
 

@@ -57,12 +57,6 @@ impl Role {
             Self::Consumer => "consumer",
         }
     }
-
-    /// True for nodes that build circuits of their own in the testnet.
-    #[must_use]
-    pub fn originates(self) -> bool {
-        matches!(self, Self::Client | Self::Consumer)
-    }
 }
 
 impl std::fmt::Display for Role {
@@ -85,8 +79,8 @@ pub enum Program {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WaitFor {
-    /// Every node has a neighbour and every node that builds circuits has a
-    /// route.
+    /// Every node has a neighbour and the client's node a route, for some
+    /// rounds of questions in a row: a young mesh still rewires.
     #[default]
     Routes,
     /// Every node has a neighbour; for meshes without exits.
@@ -101,8 +95,12 @@ pub enum WaitFor {
 pub struct Options {
     /// Number of nodes, 2 to [`MAX_NODES`]. Default 10.
     pub nodes: usize,
-    /// How many of them are exits. Default: a third, at least 1 and at most 3.
+    /// How many of them are exits. Default: a third up to 3, then a quarter.
     pub exits: Option<usize>,
+    /// Makes every node that carries for others an exit, the seed too. Circuits
+    /// of one hop need it: their exit is the origin's entry neighbour, whoever
+    /// that is. Default: only when [`Options::hops`] allows one hop.
+    pub all_exits: Option<bool>,
     /// How many of them only consume. Default: one in ten.
     pub consumers: Option<usize>,
     /// Hops of the nodes' circuits, `1` to `6` or a range such as `3-4`;
@@ -137,6 +135,7 @@ impl Options {
         Self {
             nodes: 10,
             exits: None,
+            all_exits: None,
             consumers: None,
             hops: None,
             socks: any,
@@ -151,8 +150,25 @@ impl Options {
         }
     }
 
+    fn all_exits(&self) -> bool {
+        let one_hop = self
+            .hops
+            .as_deref()
+            .is_some_and(|hops| hops.trim().starts_with('1'));
+        self.all_exits.unwrap_or(one_hop)
+    }
+
     fn exit_count(&self) -> usize {
-        self.exits.unwrap_or((self.nodes / 3).clamp(1, 3))
+        if self.all_exits() {
+            // All but the client, the seed (an exit beside its role) and those
+            // that carry nothing.
+            return self.nodes.saturating_sub(2 + self.consumer_count());
+        }
+        // A circuit of three hops reaches the exits within two links of its
+        // entry neighbour, about half of a mesh of 36: with three exits there,
+        // one node in seven has none in reach; with nine, one in 300.
+        self.exits
+            .unwrap_or((self.nodes / 3).clamp(1, 3).max(self.nodes / 4))
     }
 
     fn consumer_count(&self) -> usize {
@@ -323,13 +339,14 @@ fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
         set("neighbours", Value::Array(vec![seed.into()]));
     }
     if node.role == Role::Consumer {
+        // It accepts nobody, so it has nowhere to listen.
         set("mode", "consume-only".into());
     } else {
         set("mode", "standard".into());
+        set("listen", Value::Array(vec![listen.to_string().into()]));
+        set("advertise", node.ip.to_string().into());
     }
-    set("listen", Value::Array(vec![listen.to_string().into()]));
-    set("advertise", node.ip.to_string().into());
-    if node.role == Role::Exit {
+    if node.role == Role::Exit || (node.role == Role::Seed && options.all_exits()) {
         set("exit", true.into());
         set("allow_private", true.into());
         let rules = options
@@ -416,6 +433,19 @@ mod tests {
         let plan = Plan::new(&options(6), [127, 9, 9], Path::new("/x")).unwrap();
         assert_eq!(count(&plan, Role::Exit), 2);
         assert_eq!(count(&plan, Role::Consumer), 0);
+    }
+
+    #[test]
+    fn one_hop_makes_everybody_an_exit() {
+        let mut options = options(10);
+        options.hops = Some("1-3".into());
+        let plan = Plan::new(&options, [127, 9, 9], Path::new("/x")).unwrap();
+        let exits = plan
+            .nodes
+            .iter()
+            .filter(|n| n.settings.contains_key("exit"))
+            .count();
+        assert_eq!(exits, 8, "all but the client and the consumer");
     }
 
     #[test]

@@ -41,6 +41,16 @@ impl ProgressLine {
         }
     }
 
+    /// Lines that stay, on standard error, also where there is a terminal.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self {
+            bar: None,
+            start: Instant::now(),
+            last: None,
+        }
+    }
+
     /// Shows where things stand.
     pub fn show(&mut self, progress: Progress) {
         let text = progress_text(progress, self.start.elapsed());
@@ -58,9 +68,9 @@ impl ProgressLine {
         }
     }
 
-    /// Ends the line.
-    pub fn finish(self) {
-        if let Some(bar) = self.bar {
+    /// Takes the line away, so that other text does not run into it.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use libp2p::PeerId;
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, Multiaddr};
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
@@ -14,7 +15,6 @@ use libp2p::swarm::{
     ConnectionDenied, ConnectionId, DialFailure, FromSwarm, ListenFailure, NetworkBehaviour,
     THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
-use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use crate::control::{Control, OpenRequest, node_key};
@@ -34,7 +34,11 @@ impl Behaviour {
     /// Streams that come in go to `cores`; `control` is told of connections, and should be
     /// the [`Opener`](crate::host::Opener) that `cores` was made with.
     pub fn new(control: Control, cores: Cores) -> Self {
-        Self { control, cores, unsure: HashMap::new() }
+        Self {
+            control,
+            cores,
+            unsure: HashMap::new(),
+        }
     }
 
     /// The node whose circuits these are.
@@ -85,7 +89,11 @@ impl NetworkBehaviour for Behaviour {
                     self.control.add(peer_id, connection_id, requests);
                 }
             }
-            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+            FromSwarm::ConnectionClosed(ConnectionClosed {
+                peer_id,
+                connection_id,
+                ..
+            }) => {
                 self.control.remove(&peer_id, connection_id);
             }
             FromSwarm::DialFailure(DialFailure { connection_id, .. })

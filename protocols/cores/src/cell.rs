@@ -80,7 +80,14 @@ impl CellBuf {
 
     fn from_parts(buf: Box<[u8]>, leg: Leg, size: CellSize, home: Option<CellPool>) -> Self {
         debug_assert!(buf.len() >= size.wire_len());
-        Self { buf, leg, size, start: KIND_LEN + leg.overhead(), len: 0, home }
+        Self {
+            buf,
+            leg,
+            size,
+            start: KIND_LEN + leg.overhead(),
+            len: 0,
+            home,
+        }
     }
 
     /// Which leg the cell is made for.
@@ -233,7 +240,9 @@ impl CellPool {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Spare> {
         // Nothing that runs under this lock can leave the lists half changed.
-        self.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.spare
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -392,15 +401,20 @@ mod tests {
     #[test]
     fn buffers_come_back_and_the_store_is_bounded() {
         let pool = CellPool::new();
-        let cells: Vec<_> =
-            (0..SPARE_CELLS * 2).map(|_| pool.cell(Leg::Over, CellSize::Small)).collect();
+        let cells: Vec<_> = (0..SPARE_CELLS * 2)
+            .map(|_| pool.cell(Leg::Over, CellSize::Small))
+            .collect();
         drop(cells);
         assert_eq!(pool.lock()[0].len(), SPARE_CELLS);
         let mut cell = pool.cell(Leg::Back, CellSize::Large);
         cell.put(b"x");
         cell.shrink();
         drop(cell);
-        assert_eq!(pool.lock()[2].len(), 1, "a shrunk cell gives its whole buffer back");
+        assert_eq!(
+            pool.lock()[2].len(),
+            1,
+            "a shrunk cell gives its whole buffer back"
+        );
     }
 
     #[test]

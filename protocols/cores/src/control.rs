@@ -27,7 +27,10 @@ pub fn node_key(peer: &PeerId) -> Option<NodeKey> {
     // A small key stands in the name itself: multihash code 0 (identity), length, key.
     let bytes = peer.to_bytes();
     let encoded = bytes.strip_prefix(&[0x00, 0x24])?;
-    let key = PublicKey::try_decode_protobuf(encoded).ok()?.try_into_ed25519().ok()?;
+    let key = PublicKey::try_decode_protobuf(encoded)
+        .ok()?
+        .try_into_ed25519()
+        .ok()?;
     Some(NodeKey(key.to_bytes()))
 }
 
@@ -106,7 +109,9 @@ impl Opener for Control {
 
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Control").field("peers", &self.doors().len()).finish_non_exhaustive()
+        f.debug_struct("Control")
+            .field("peers", &self.doors().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -121,16 +126,25 @@ mod tests {
         let keypair = Keypair::ed25519_from_bytes([7; 32]).unwrap();
         let peer = keypair.public().to_peer_id();
         let node = node_key(&peer).unwrap();
-        assert_eq!(node.0, keypair.public().try_into_ed25519().unwrap().to_bytes());
+        assert_eq!(
+            node.0,
+            keypair.public().try_into_ed25519().unwrap().to_bytes()
+        );
         assert_eq!(peer_id(&node), Some(peer));
         assert_eq!(node_key(&PeerId::random()), None);
     }
 
     #[tokio::test]
     async fn without_a_connection_there_is_no_stream() {
-        let peer = Keypair::ed25519_from_bytes([7; 32]).unwrap().public().to_peer_id();
+        let peer = Keypair::ed25519_from_bytes([7; 32])
+            .unwrap()
+            .public()
+            .to_peer_id();
         let control = Control::new();
-        assert_eq!(control.open_stream(peer).await.unwrap_err(), OpenError::NotConnected);
+        assert_eq!(
+            control.open_stream(peer).await.unwrap_err(),
+            OpenError::NotConnected
+        );
 
         let (tx, mut rx) = mpsc::channel(1);
         let id = ConnectionId::new_unchecked(1);
@@ -138,11 +152,17 @@ mod tests {
         let asked = control.open_stream(peer);
         tokio::pin!(asked);
         assert!(futures::poll!(asked.as_mut()).is_pending());
-        assert_eq!(control.open_stream(peer).await.unwrap_err(), OpenError::Busy);
+        assert_eq!(
+            control.open_stream(peer).await.unwrap_err(),
+            OpenError::Busy
+        );
         drop(rx.recv().await.unwrap());
         assert_eq!(asked.await.unwrap_err(), OpenError::Failed);
         drop(rx);
-        assert_eq!(control.open_stream(peer).await.unwrap_err(), OpenError::NotConnected);
+        assert_eq!(
+            control.open_stream(peer).await.unwrap_err(),
+            OpenError::NotConnected
+        );
         control.remove(&peer, id);
         assert!(control.doors().is_empty());
     }

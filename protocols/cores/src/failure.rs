@@ -26,6 +26,8 @@ pub enum FailureCode {
     NextRefusedPackage,
     /// The next node has no room or too many set-ups on the link.
     NextOverloaded,
+    /// The link to the next node carries only circuits of its owner.
+    NextEntryLink,
     /// This hop has no room.
     Overloaded,
     /// The payment authorisation is missing or does not hold.
@@ -36,7 +38,7 @@ pub enum FailureCode {
     BadPackage,
     /// The hop does not serve in this role.
     Refused,
-    /// The link that the circuit would have to cross carries only circuits of its owner.
+    /// The link that the set-up came over carries only circuits of its owner.
     EntryLink,
     /// A cell did not authenticate, or the hop before broke the rules of the protocol.
     Protocol,
@@ -61,6 +63,7 @@ impl FailureCode {
             Self::NextMisbehaved => 4,
             Self::NextRefusedPackage => 5,
             Self::NextOverloaded => 6,
+            Self::NextEntryLink => 7,
             Self::Overloaded => 16,
             Self::BadAuthorisation => 17,
             Self::Replay => 18,
@@ -85,6 +88,7 @@ impl FailureCode {
             4 => Self::NextMisbehaved,
             5 => Self::NextRefusedPackage,
             6 => Self::NextOverloaded,
+            7 => Self::NextEntryLink,
             16 => Self::Overloaded,
             17 => Self::BadAuthorisation,
             18 => Self::Replay,
@@ -125,6 +129,7 @@ impl fmt::Display for FailureCode {
             Self::NextMisbehaved => "next hop broke the protocol",
             Self::NextRefusedPackage => "next hop refused the set-up package",
             Self::NextOverloaded => "next hop has no room",
+            Self::NextEntryLink => "the link to the next hop carries only its owner's circuits",
             Self::Overloaded => "no room",
             Self::BadAuthorisation => "authorisation missing or not valid",
             Self::Replay => "set-up seen before",
@@ -168,7 +173,12 @@ impl CircuitFailure {
         } else {
             (path[at - 1], path[at])
         };
-        Some(Self { hop, node: path[at], code, edge })
+        Some(Self {
+            hop,
+            node: path[at],
+            code,
+            edge,
+        })
     }
 }
 

@@ -69,7 +69,9 @@ pub fn cell_kind(leg: Leg, size: CellSize) -> u8 {
 
 /// The size of a cell of `leg`, by its kind byte.
 pub fn cell_size(leg: Leg, kind: u8) -> Option<CellSize> {
-    CellSize::ALL.into_iter().find(|size| cell_kind(leg, *size) == kind)
+    CellSize::ALL
+        .into_iter()
+        .find(|size| cell_kind(leg, *size) == kind)
 }
 
 /// A set-up package as one frame, to be written in one call.
@@ -94,7 +96,10 @@ pub(crate) async fn read_setup<R: AsyncRead + Unpin>(
     SetupPackage::from_bytes(&package).map_err(|_| FrameError::Truncated)
 }
 
-async fn read_exact<R: AsyncRead + Unpin>(stream: &mut R, buf: &mut [u8]) -> Result<(), FrameError> {
+async fn read_exact<R: AsyncRead + Unpin>(
+    stream: &mut R,
+    buf: &mut [u8],
+) -> Result<(), FrameError> {
     stream.read_exact(buf).await.map_err(|e| match e.kind() {
         io::ErrorKind::UnexpectedEof => FrameError::Truncated,
         _ => FrameError::Io(e),
@@ -114,7 +119,13 @@ pub struct CellReader<R> {
 impl<R: AsyncRead + Unpin> CellReader<R> {
     /// A reader of what comes after the set-up.
     pub fn new(stream: R, leg: Leg, pool: CellPool) -> Self {
-        Self { stream, leg, pool, cell: None, filled: 0 }
+        Self {
+            stream,
+            leg,
+            pool,
+            cell: None,
+            filled: 0,
+        }
     }
 
     /// The next cell, whole, as it was on the wire; `None` where the stream ended between
@@ -168,7 +179,12 @@ pub(crate) struct CellWriter<W> {
 impl<W: AsyncWrite + Unpin> CellWriter<W> {
     /// A writer on a stream to which the set-up frame, if any, was just written.
     pub(crate) fn new(stream: W) -> Self {
-        Self { stream, current: None, at: 0, dirty: true }
+        Self {
+            stream,
+            current: None,
+            at: 0,
+            dirty: true,
+        }
     }
 
     /// Writes a whole cell. When dropped half way, [`finish`](Self::finish) or the next
@@ -244,14 +260,21 @@ pub struct ReverseReader<R> {
 impl<R: AsyncRead + Unpin> ReverseReader<R> {
     /// A reader from the beginning of the reverse direction.
     pub fn new(stream: R) -> Self {
-        Self { stream, frame: Vec::new(), filled: 0 }
+        Self {
+            stream,
+            frame: Vec::new(),
+            filled: 0,
+        }
     }
 
     /// The next frame; `None` where the stream ended between frames.
     ///
     /// # Errors
     /// See [`FrameError`]; nothing can be read after one.
-    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Reverse>, FrameError>> {
+    pub fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Reverse>, FrameError>> {
         loop {
             if self.frame.is_empty() {
                 let mut kind = [0u8; KIND_LEN];
@@ -309,7 +332,12 @@ pub(crate) struct ReverseWriter<W> {
 
 impl<W: AsyncWrite + Unpin> ReverseWriter<W> {
     pub(crate) fn new(stream: W) -> Self {
-        Self { stream, queue: VecDeque::new(), at: 0, dirty: false }
+        Self {
+            stream,
+            queue: VecDeque::new(),
+            at: 0,
+            dirty: false,
+        }
     }
 
     /// Puts a frame into the queue.
@@ -371,7 +399,11 @@ mod tests {
     fn golden_kinds() {
         let kinds: Vec<u8> = [Leg::Over, Leg::Back]
             .into_iter()
-            .flat_map(|leg| CellSize::ALL.into_iter().map(move |size| cell_kind(leg, size)))
+            .flat_map(|leg| {
+                CellSize::ALL
+                    .into_iter()
+                    .map(move |size| cell_kind(leg, size))
+            })
             .collect();
         assert_eq!(kinds, [0x10, 0x11, 0x12, 0x20, 0x21, 0x22]);
         assert_eq!(cell_size(Leg::Over, 0x12), Some(CellSize::Large));
@@ -400,14 +432,21 @@ mod tests {
         let mut cut = vec![0u8; 700];
         cut[0] = KIND_OVER;
         let mut reader = CellReader::new(Cursor::new(cut), Leg::Over, CellPool::new());
-        assert!(matches!(block_on(reader.cell()), Err(FrameError::Truncated)));
+        assert!(matches!(
+            block_on(reader.cell()),
+            Err(FrameError::Truncated)
+        ));
 
         for kind in [KIND_SETUP, KIND_BACK, KIND_REPORT, KIND_OVER + 3, 0, 0xff] {
-            let mut reader = CellReader::new(Cursor::new(vec![kind; 64]), Leg::Over, CellPool::new());
+            let mut reader =
+                CellReader::new(Cursor::new(vec![kind; 64]), Leg::Over, CellPool::new());
             assert!(matches!(block_on(reader.cell()), Err(FrameError::Kind(k)) if k == kind));
         }
         let mut reader = ReverseReader::new(Cursor::new(vec![KIND_OVER; 64]));
-        assert!(matches!(block_on(reader.frame()), Err(FrameError::Kind(KIND_OVER))));
+        assert!(matches!(
+            block_on(reader.frame()),
+            Err(FrameError::Kind(KIND_OVER))
+        ));
         assert!(matches!(
             block_on(read_setup(&mut Cursor::new(vec![KIND_SETUP; 10]))),
             Err(FrameError::Truncated)
@@ -421,7 +460,9 @@ mod tests {
     #[test]
     fn golden_refusal() {
         let mut writer = ReverseWriter::new(Cursor::new(Vec::new()));
-        writer.push(KIND_REFUSED, &[FailureCode::Replay.to_byte()]).unwrap();
+        writer
+            .push(KIND_REFUSED, &[FailureCode::Replay.to_byte()])
+            .unwrap();
         block_on(writer.close()).unwrap();
         assert_eq!(writer.stream.get_ref(), &[0x32, 18]);
         let mut reader = ReverseReader::new(Cursor::new(vec![0x32, 18]));

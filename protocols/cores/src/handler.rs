@@ -35,7 +35,12 @@ impl Handler {
         cores: Cores,
         requests: mpsc::Receiver<OpenRequest>,
     ) -> Self {
-        Self { node, cores, requests, asked: VecDeque::new() }
+        Self {
+            node,
+            cores,
+            requests,
+            asked: VecDeque::new(),
+        }
     }
 }
 

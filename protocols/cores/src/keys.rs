@@ -77,7 +77,11 @@ impl OnionKeys {
     /// Forgets the key before once its time is over. To be called now and then, and
     /// before keys are used.
     pub fn expire(&mut self, now: Instant) {
-        if self.previous.as_ref().is_some_and(|(_, until)| *until <= now) {
+        if self
+            .previous
+            .as_ref()
+            .is_some_and(|(_, until)| *until <= now)
+        {
             self.previous = None;
             self.seen_before = HashSet::new();
             self.refused_before = HashSet::new();
@@ -102,9 +106,14 @@ impl OnionKeys {
 
     /// Whether a package id was seen, or refused, under a key that is still valid.
     pub fn was_seen(&self, id: &[u8; 16]) -> bool {
-        [&self.seen, &self.seen_before, &self.refused, &self.refused_before]
-            .iter()
-            .any(|set| set.contains(id))
+        [
+            &self.seen,
+            &self.seen_before,
+            &self.refused,
+            &self.refused_before,
+        ]
+        .iter()
+        .any(|set| set.contains(id))
     }
 
     /// Takes note of a package id. Only to be called once its tag and its authorisation
@@ -132,7 +141,9 @@ impl OnionKeys {
 
 impl std::fmt::Debug for OnionKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OnionKeys").field("seen", &self.seen.len()).finish_non_exhaustive()
+        f.debug_struct("OnionKeys")
+            .field("seen", &self.seen.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -185,7 +196,10 @@ mod tests {
         assert!(keys.was_seen(&[1; 16]));
         keys.expire(t0 + ONION_KEY_OVERLAP);
         assert_eq!(keys.publics().previous, None);
-        assert!(!keys.was_seen(&[1; 16]), "its key is gone, so it cannot be peeled any more");
+        assert!(
+            !keys.was_seen(&[1; 16]),
+            "its key is gone, so it cannot be peeled any more"
+        );
         assert!(keys.was_seen(&[2; 16]));
     }
 
@@ -195,7 +209,11 @@ mod tests {
         let mut keys = OnionKeys::new(&mut rng);
         assert!(keys.may_seal_refusal([1; 16]));
         assert!(!keys.may_seal_refusal([1; 16]));
-        assert_eq!(keys.remember([1; 16]), Err(Unseen::Replay), "and its keys never serve");
+        assert_eq!(
+            keys.remember([1; 16]),
+            Err(Unseen::Replay),
+            "and its keys never serve"
+        );
         keys.rotate(start(), &mut rng);
         assert!(!keys.may_seal_refusal([1; 16]));
         keys.remember([2; 16]).unwrap();

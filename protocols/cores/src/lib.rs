@@ -50,7 +50,7 @@ pub use keys::OnionPublics;
 pub use link::LinkUse;
 pub use masq_onion::{Authorisation, NodeKey, OnionPublic, Role};
 pub use node::{Config, Cores};
-pub use origin::{CircuitHandle, LaunchError, Route, RouteHop, Round};
+pub use origin::{CircuitHandle, LaunchError, Round, Route, RouteHop};
 pub use pool::{
     IsolationKey, NoRoute, Outcome, Pool, PoolConfig, PoolError, RouteSource, SessionHandle, Want,
 };

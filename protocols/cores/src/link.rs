@@ -27,11 +27,20 @@ pub struct LinkUse {
 
 impl LinkUse {
     /// A link that is in the records of both ends.
-    pub const LISTED: Self = Self { theirs_entry: false, ours_entry: false };
+    pub const LISTED: Self = Self {
+        theirs_entry: false,
+        ours_entry: false,
+    };
     /// This node's own entry link.
-    pub const OURS: Self = Self { theirs_entry: false, ours_entry: true };
+    pub const OURS: Self = Self {
+        theirs_entry: false,
+        ours_entry: true,
+    };
     /// The neighbour's entry link.
-    pub const THEIRS: Self = Self { theirs_entry: true, ours_entry: false };
+    pub const THEIRS: Self = Self {
+        theirs_entry: true,
+        ours_entry: false,
+    };
 
     /// Whether circuits of others, or of the neighbour, may cross it: an entry link of
     /// this node's alone carries nothing but this node's own.
@@ -52,7 +61,12 @@ pub(crate) struct TokenBucket {
 impl TokenBucket {
     /// Full at `now`; one token more each `every`, up to `burst`.
     pub(crate) fn new(burst: u32, every: Duration, now: Instant) -> Self {
-        Self { tokens: burst, burst, every, filled: now }
+        Self {
+            tokens: burst,
+            burst,
+            every,
+            filled: now,
+        }
     }
 
     /// Takes a token if there is one.
@@ -61,7 +75,11 @@ impl TokenBucket {
         let new = u32::try_from(since.as_nanos() / self.every.as_nanos()).unwrap_or(u32::MAX);
         if new > 0 {
             self.tokens = self.tokens.saturating_add(new).min(self.burst);
-            self.filled = if self.tokens == self.burst { now } else { self.filled + self.every * new };
+            self.filled = if self.tokens == self.burst {
+                now
+            } else {
+                self.filled + self.every * new
+            };
         }
         let taken = self.tokens > 0;
         self.tokens -= u32::from(taken);
@@ -88,9 +106,16 @@ struct Link {
 
 impl Link {
     fn place(&self) -> Result<Place, FailureCode> {
-        let permit =
-            self.places.clone().try_acquire_owned().map_err(|_| FailureCode::Overloaded)?;
-        Ok(Place { _permit: permit, gone: self.gone.clone(), link: self.link })
+        let permit = self
+            .places
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| FailureCode::Overloaded)?;
+        Ok(Place {
+            _permit: permit,
+            gone: self.gone.clone(),
+            link: self.link,
+        })
     }
 }
 
@@ -109,7 +134,11 @@ impl Links {
             .or_insert_with(|| Link {
                 link,
                 places: Arc::new(Semaphore::new(CIRCUITS_PER_LINK)),
-                setups: TokenBucket::new(SETUP_BURST, Duration::from_secs(1) / SETUPS_PER_SECOND, now),
+                setups: TokenBucket::new(
+                    SETUP_BURST,
+                    Duration::from_secs(1) / SETUPS_PER_SECOND,
+                    now,
+                ),
                 gone: CancellationToken::new(),
             });
     }
@@ -155,7 +184,11 @@ impl Links {
 
     /// How full the fullest link is: 0 is empty, 255 is full.
     pub(crate) fn load(&self) -> u8 {
-        let free = self.links.values().map(|l| l.places.available_permits()).min();
+        let free = self
+            .links
+            .values()
+            .map(|l| l.places.available_permits())
+            .min();
         let used = CIRCUITS_PER_LINK - free.unwrap_or(CIRCUITS_PER_LINK).min(CIRCUITS_PER_LINK);
         u8::try_from(used * 255 / CIRCUITS_PER_LINK).unwrap_or(u8::MAX)
     }
@@ -188,10 +221,15 @@ mod tests {
         let node = NodeKey([1; 32]);
         let t0 = start();
         links.set(node, LinkUse::LISTED, t0);
-        let places: Vec<_> = (0..CIRCUITS_PER_LINK).map(|_| links.onward(&node).unwrap()).collect();
+        let places: Vec<_> = (0..CIRCUITS_PER_LINK)
+            .map(|_| links.onward(&node).unwrap())
+            .collect();
         assert_eq!(links.load(), 255);
         assert_eq!(links.onward(&node).unwrap_err(), FailureCode::Overloaded);
-        assert_eq!(links.inbound(&node, t0).unwrap_err(), FailureCode::Overloaded);
+        assert_eq!(
+            links.inbound(&node, t0).unwrap_err(),
+            FailureCode::Overloaded
+        );
         drop(places);
         assert_eq!(links.load(), 0);
         let place = links.inbound(&node, t0).unwrap();
@@ -203,13 +241,24 @@ mod tests {
     #[test]
     fn s12_entry_links_carry_their_owners_circuits_only() {
         let mut links = Links::default();
-        let (listed, ours, theirs, both) =
-            (NodeKey([1; 32]), NodeKey([2; 32]), NodeKey([3; 32]), NodeKey([4; 32]));
+        let (listed, ours, theirs, both) = (
+            NodeKey([1; 32]),
+            NodeKey([2; 32]),
+            NodeKey([3; 32]),
+            NodeKey([4; 32]),
+        );
         let t0 = start();
         links.set(listed, LinkUse::LISTED, t0);
         links.set(ours, LinkUse::OURS, t0);
         links.set(theirs, LinkUse::THEIRS, t0);
-        links.set(both, LinkUse { theirs_entry: true, ours_entry: true }, t0);
+        links.set(
+            both,
+            LinkUse {
+                theirs_entry: true,
+                ours_entry: true,
+            },
+            t0,
+        );
 
         assert!(links.onward(&listed).is_ok());
         assert_eq!(links.onward(&ours).unwrap_err(), FailureCode::EntryLink);

@@ -62,11 +62,18 @@ impl Counters {
     /// What was carried on a leg so far.
     pub(crate) fn carried(&self, leg: Leg) -> Carried {
         let tally = self.tally(leg);
-        Carried { cells: tally.cells.load(Relaxed), bytes: tally.bytes.load(Relaxed) }
+        Carried {
+            cells: tally.cells.load(Relaxed),
+            bytes: tally.bytes.load(Relaxed),
+        }
     }
 
     fn moved(&self) -> [u64; 3] {
-        [self.over.cells.load(Relaxed), self.back.cells.load(Relaxed), self.control.load(Relaxed)]
+        [
+            self.over.cells.load(Relaxed),
+            self.back.cells.load(Relaxed),
+            self.control.load(Relaxed),
+        ]
     }
 
     /// Returns once the circuit has stood still for too long; idleness counts only where
@@ -104,18 +111,23 @@ pub(crate) struct Tap {
     pub(crate) role: Role,
     pub(crate) previous: NodeKey,
     pub(crate) next: NodeKey,
+    /// Cells shown so far as they came in, and as they went out.
     pub(crate) shown: [AtomicU32; 2],
 }
 
 impl Tap {
     /// Shows bytes that went by.
     pub(crate) fn show(&self, what: Seen, bytes: &[u8]) {
-        let Some(observer) = &self.observer else { return };
-        if let Seen::CellIn(leg) | Seen::CellOut(leg) = what {
-            // In and out of each cell are counted together.
-            if self.shown[leg as usize].fetch_add(1, Relaxed) >= 2 * OBSERVED_CELLS {
-                return;
-            }
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        let shown = match what {
+            Seen::CellIn(_) => Some(&self.shown[0]),
+            Seen::CellOut(_) => Some(&self.shown[1]),
+            Seen::SetupIn | Seen::SetupOut => None,
+        };
+        if shown.is_some_and(|shown| shown.fetch_add(1, Relaxed) >= OBSERVED_CELLS) {
+            return;
         }
         observer.seen(&Sight {
             id: self.id,
@@ -161,6 +173,9 @@ mod tests {
             end = counters.standstill(true) => panic!("{end:?}"),
         }
         let carried = counters.carried(Leg::Over);
-        assert_eq!((carried.cells, carried.bytes), (100, 100 * Leg::Over.capacity(CellSize::Large) as u64));
+        assert_eq!(
+            (carried.cells, carried.bytes),
+            (100, 100 * Leg::Over.capacity(CellSize::Large) as u64)
+        );
     }
 }

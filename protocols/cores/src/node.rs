@@ -42,7 +42,12 @@ pub struct Config {
 
 impl Config {
     /// A node that relays and builds circuits of its own, and is no exit.
-    pub fn new(node: NodeKey, opener: Arc<dyn Opener>, gate: Arc<dyn Gate>, rng: RngSource) -> Self {
+    pub fn new(
+        node: NodeKey,
+        opener: Arc<dyn Opener>,
+        gate: Arc<dyn Gate>,
+        rng: RngSource,
+    ) -> Self {
         Self {
             node,
             opener,
@@ -183,7 +188,9 @@ impl Cores {
             return Err(FailureCode::Shutdown);
         }
         let place = self.0.links().inbound(&from, now())?;
-        self.0.tasks.spawn(hop::serve(self.0.clone(), from, place, wire));
+        self.0
+            .tasks
+            .spawn(hop::serve(self.0.clone(), from, place, wire));
         Ok(())
     }
 
@@ -222,6 +229,8 @@ impl Cores {
 
 impl std::fmt::Debug for Cores {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cores").field("circuits", &self.circuits()).finish_non_exhaustive()
+        f.debug_struct("Cores")
+            .field("circuits", &self.circuits())
+            .finish_non_exhaustive()
     }
 }

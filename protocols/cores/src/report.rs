@@ -39,7 +39,12 @@ impl HopReport {
             return None;
         }
         let number = |at: usize| fixed[at..at + 8].try_into().ok().map(u64::from_be_bytes);
-        Some(Self { load: fixed[1], cells: number(2)?, bytes: number(10)?, extra: extra.to_vec() })
+        Some(Self {
+            load: fixed[1],
+            cells: number(2)?,
+            bytes: number(10)?,
+            extra: extra.to_vec(),
+        })
     }
 }
 
@@ -49,9 +54,17 @@ mod tests {
 
     #[test]
     fn golden_report() {
-        let report = HopReport { load: 7, cells: 258, bytes: 65536, extra: vec![9] };
+        let report = HopReport {
+            load: 7,
+            cells: 258,
+            bytes: 65536,
+            extra: vec![9],
+        };
         let bytes = report.encode();
-        assert_eq!(hex::encode(&bytes), "01070000000000000102000000000001000009");
+        assert_eq!(
+            hex::encode(&bytes),
+            "01070000000000000102000000000001000009"
+        );
         assert_eq!(HopReport::decode(&bytes), Some(report));
         assert_eq!(HopReport::decode(&bytes[..17]), None);
         assert_eq!(HopReport::decode(&[2; 18]), None);

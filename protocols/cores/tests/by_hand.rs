@@ -38,7 +38,11 @@ struct Played {
 
 fn spec(mesh: &Mesh, i: u8) -> HopSpec {
     let onion = mesh.cores(i).onion_keys().current;
-    HopSpec { node: key(i), onion, auth: Authorisation::none() }
+    HopSpec {
+        node: key(i),
+        onion,
+        auth: Authorisation::none(),
+    }
 }
 
 impl Played {
@@ -57,7 +61,13 @@ impl Played {
         set_up.extend(package.as_bytes());
         let (wire, theirs) = pipe();
         mesh.cores(1).inbound(key(0), theirs).unwrap();
-        Self { mesh, wire, homes, circuit, set_up }
+        Self {
+            mesh,
+            wire,
+            homes,
+            circuit,
+            set_up,
+        }
     }
 
     /// A cell for the exit, with those flags.
@@ -67,7 +77,10 @@ impl Played {
         cell[1 + masq_onion::OVER_OVERHEAD..][..body.len()].copy_from_slice(body);
         let exit = self.circuit.over.exit_index();
         let deliver = Command::Deliver(flags);
-        self.circuit.over.seal(&mut cell[1..], exit, deliver, body.len()).unwrap();
+        self.circuit
+            .over
+            .seal(&mut cell[1..], exit, deliver, body.len())
+            .unwrap();
         cell
     }
 
@@ -87,7 +100,11 @@ impl Played {
     /// The failure that comes back, by hop and code; `None` where the stream just ends.
     async fn failure(&mut self) -> Option<(usize, FailureCode)> {
         let mut reader = ReverseReader::new(&mut self.wire);
-        match timeout(Duration::from_secs(900), reader.frame()).await.unwrap().unwrap() {
+        match timeout(Duration::from_secs(900), reader.frame())
+            .await
+            .unwrap()
+            .unwrap()
+        {
             Some(Reverse::Failure(mut body)) => {
                 let (hop, said) = self.circuit.reverse.open_failure(&mut body).unwrap();
                 assert_eq!(said[0], 1, "version");
@@ -118,12 +135,23 @@ async fn an_origin_that_keeps_to_the_protocol_is_served() {
     assert_eq!(from, key(1));
     let mut set_up = vec![0; 1 + SETUP_LEN + 4096];
     home.read_exact(&mut set_up).await.unwrap();
-    assert_eq!((set_up[0], set_up[1 + SETUP_LEN]), (KIND_SETUP, KIND_BACK + 1));
+    assert_eq!(
+        (set_up[0], set_up[1 + SETUP_LEN]),
+        (KIND_SETUP, KIND_BACK + 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn misplaced_frames_close_the_circuit_at_the_first_hop() {
-    for kind in [KIND_SETUP, KIND_BACK, KIND_REPORT, KIND_FAILURE, KIND_OVER + 3, 0, 0xff] {
+    for kind in [
+        KIND_SETUP,
+        KIND_BACK,
+        KIND_REPORT,
+        KIND_FAILURE,
+        KIND_OVER + 3,
+        0,
+        0xff,
+    ] {
         let mut played = Played::new();
         played.begin().await;
         let _exit = played.mesh.nodes[2].ends.recv().await.unwrap();
@@ -135,14 +163,26 @@ async fn misplaced_frames_close_the_circuit_at_the_first_hop() {
 #[tokio::test(start_paused = true)]
 async fn a_first_cell_without_a_key_share_closes_the_circuit_at_the_exit() {
     // No share; a share that is too short; one that comes as data; padding.
-    for (flags, len) in [(flags::DATA, 10), (flags::KEY_SHARE, 100), (flags::DATA, 1216), (9, 1216)] {
+    for (flags, len) in [
+        (flags::DATA, 10),
+        (flags::KEY_SHARE, 100),
+        (flags::DATA, 1216),
+        (9, 1216),
+    ] {
         let mut played = Played::new();
         played.wire.write_all(&played.set_up.clone()).await.unwrap();
         let share = played.share();
         let first = played.cell(CellSize::Medium, flags, &share[..len]);
         played.wire.write_all(&first).await.unwrap();
-        assert_eq!(played.failure().await, Some((1, FailureCode::Protocol)), "{flags} {len}");
-        assert!(played.mesh.nodes[2].ends.try_recv().is_err(), "no session was begun");
+        assert_eq!(
+            played.failure().await,
+            Some((1, FailureCode::Protocol)),
+            "{flags} {len}"
+        );
+        assert!(
+            played.mesh.nodes[2].ends.try_recv().is_err(),
+            "no session was begun"
+        );
     }
     // A share that is no key.
     let mut played = Played::new();
@@ -193,7 +233,10 @@ async fn truncated_cells_and_cells_after_the_end_go_nowhere() {
     let data = played.cell(CellSize::Large, flags::DATA, &noise(9000, 1));
     played.wire.write_all(&data[..9000]).await.unwrap();
     played.wire.close().await.unwrap();
-    assert!(exit.incoming.recv().await.is_none(), "nothing of it is delivered");
+    assert!(
+        exit.incoming.recv().await.is_none(),
+        "nothing of it is delivered"
+    );
     drop((exit, played.homes));
     played.mesh.quiet().await;
 
@@ -217,8 +260,7 @@ async fn cells_that_repeat_or_change_places_do_not_authenticate() {
         let mut played = Played::new();
         played.begin().await;
         let mut exit = played.mesh.nodes[2].ends.recv().await.unwrap();
-        let cells =
-            [b"a", b"b"].map(|body| played.cell(CellSize::Small, flags::DATA, body));
+        let cells = [b"a", b"b"].map(|body| played.cell(CellSize::Small, flags::DATA, body));
         for n in order {
             played.wire.write_all(&cells[n]).await.unwrap();
         }
@@ -293,7 +335,10 @@ async fn a_hop_that_does_not_read_reports_is_dropped_and_nobody_waits_for_it() {
             break;
         }
     }
-    assert!(exit.incoming.recv().await.is_none(), "the circuit was closed");
+    assert!(
+        exit.incoming.recv().await.is_none(),
+        "the circuit was closed"
+    );
     drop((played.wire, home, exit));
     played.mesh.quiet().await;
 }
@@ -326,7 +371,9 @@ async fn what_a_next_hop_does_wrong_is_reported_by_the_one_before() {
         wire.write_all(bytes).await.unwrap();
         wire.close().await.unwrap();
         let reason = handle.established().await.unwrap_err();
-        let CloseReason::Failed(failure) = &*reason else { panic!("{reason:?}") };
+        let CloseReason::Failed(failure) = &*reason else {
+            panic!("{reason:?}")
+        };
         assert_eq!((failure.node, failure.code), (key(1), code));
         assert_eq!(failure.edge, (key(1), key(2)));
         drop(wire);
@@ -344,8 +391,14 @@ async fn a_forged_failure_frame_blames_nobody_far_away() {
     forged[0] = KIND_FAILURE;
     wire.write_all(&forged).await.unwrap();
     let reason = handle.established().await.unwrap_err();
-    let CloseReason::Failed(failure) = &*reason else { panic!("{reason:?}") };
-    assert_eq!(failure.edge, (key(0), key(1)), "it cannot be opened, so it says nothing");
+    let CloseReason::Failed(failure) = &*reason else {
+        panic!("{reason:?}")
+    };
+    assert_eq!(
+        failure.edge,
+        (key(0), key(1)),
+        "it cannot be opened, so it says nothing"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -373,7 +426,10 @@ async fn s12_a_back_leg_comes_home_from_its_own_last_relay_only_and_once() {
     let mut hand = mesh.by_hand(2);
     let secret = OnionSecret::generate(&mut ChaCha20Rng::seed_from_u64(5));
     let mut route = mesh.route(&[1, 3], &[]);
-    route.back = vec![RouteHop { node: key(2), onion: secret.public() }];
+    route.back = vec![RouteHop {
+        node: key(2),
+        onion: secret.public(),
+    }];
     let (_end, mut handle) = mesh.cores(0).launch(route).await.unwrap();
     let (_, mut wire) = hand.recv().await.unwrap();
     let mut set_up = vec![0; 1 + SETUP_LEN];
@@ -423,7 +479,10 @@ async fn an_origin_gives_a_silent_loop_up() {
     let mut hand = mesh.by_hand(2);
     let secret = OnionSecret::generate(&mut ChaCha20Rng::seed_from_u64(5));
     let mut route = mesh.route(&[1, 3], &[]);
-    route.back = vec![RouteHop { node: key(2), onion: secret.public() }];
+    route.back = vec![RouteHop {
+        node: key(2),
+        onion: secret.public(),
+    }];
     let (_end, mut handle) = mesh.cores(0).launch(route).await.unwrap();
     let (_, mut wire) = hand.recv().await.unwrap();
     let mut bytes = vec![0; 1 + SETUP_LEN + 4096];
@@ -435,7 +494,9 @@ async fn an_origin_gives_a_silent_loop_up() {
     let (mut home, theirs) = pipe();
     mesh.cores(0).inbound(key(2), theirs).unwrap();
     home.write_all(&[KIND_SETUP]).await.unwrap();
-    home.write_all(peeled.next_package.unwrap().as_bytes()).await.unwrap();
+    home.write_all(peeled.next_package.unwrap().as_bytes())
+        .await
+        .unwrap();
     home.write_all(&bytes[1 + SETUP_LEN..]).await.unwrap();
     handle.established().await.unwrap();
     let start = Instant::now();

@@ -27,13 +27,19 @@ async fn s10_one_two_three_and_six_hops() {
     for (over, back) in loops {
         let mut mesh = Mesh::for_route(over, back);
         let (mut origin, handle, mut exit) = mesh.circuit(over, back).await;
-        for (n, len) in [0, 1, 800, 903, 904, 4000, 16000, 16_263].into_iter().enumerate() {
+        for (n, len) in [0, 1, 800, 903, 904, 4000, 16000, 16_263]
+            .into_iter()
+            .enumerate()
+        {
             pass(&origin, &mut exit, &noise(len, n as u64)).await;
             pass(&exit, &mut origin, &noise(len, 99 - n as u64)).await;
         }
         let secret = |end: &masq_cores::CircuitEnd| end.resume.borrow().clone().unwrap();
         assert_eq!(*secret(&origin), *secret(&exit), "both ends share a secret");
-        assert_eq!(handle.route().path(key(0)).len(), over.len() + back.len() + 2);
+        assert_eq!(
+            handle.route().path(key(0)).len(),
+            over.len() + back.len() + 2
+        );
         drop(origin);
         assert!(exit.incoming.recv().await.is_none());
         mesh.quiet().await;
@@ -66,16 +72,32 @@ async fn s12_own_circuits_use_entry_links_and_those_of_others_never_do() {
 
     // 2–3 is now 2's own entry link: 2 must not forward 0's circuit over it.
     mesh.entry(2, 3);
-    let (_end, mut handle) = mesh.cores(0).launch(mesh.route(THREE.0, THREE.1)).await.unwrap();
+    let (_end, mut handle) = mesh
+        .cores(0)
+        .launch(mesh.route(THREE.0, THREE.1))
+        .await
+        .unwrap();
     let reason = handle.established().await.unwrap_err();
-    let CloseReason::Failed(failure) = &*reason else { panic!("{reason:?}") };
-    assert_eq!((failure.hop, failure.node, failure.code), (1, key(2), FailureCode::EntryLink));
+    let CloseReason::Failed(failure) = &*reason else {
+        panic!("{reason:?}")
+    };
+    assert_eq!(
+        (failure.hop, failure.node, failure.code),
+        (1, key(2), FailureCode::NextEntryLink)
+    );
+    assert_eq!(failure.edge, (key(2), key(3)));
 
     // 2–3 is 3's own entry link: 2 cannot know whose circuit it is, so 3 refuses it.
     mesh.entry(3, 2);
-    let (_end, mut handle) = mesh.cores(0).launch(mesh.route(THREE.0, THREE.1)).await.unwrap();
+    let (_end, mut handle) = mesh
+        .cores(0)
+        .launch(mesh.route(THREE.0, THREE.1))
+        .await
+        .unwrap();
     let reason = handle.established().await.unwrap_err();
-    let CloseReason::Failed(failure) = &*reason else { panic!("{reason:?}") };
+    let CloseReason::Failed(failure) = &*reason else {
+        panic!("{reason:?}")
+    };
     assert_eq!((failure.hop, failure.code), (2, FailureCode::EntryLink));
     assert_eq!(failure.edge, (key(2), key(3)));
 }
@@ -85,20 +107,40 @@ async fn s18_the_origin_drops_and_everything_is_freed() {
     let mut mesh = Mesh::for_route(THREE.0, THREE.1);
     let (origin, mut handle, mut exit) = mesh.circuit(THREE.0, THREE.1).await;
     for n in 0..6 {
-        origin.outgoing.send(cell(&origin, &noise(16_000, n))).await.unwrap();
+        origin
+            .outgoing
+            .send(cell(&origin, &noise(16_000, n)))
+            .await
+            .unwrap();
     }
     drop(origin);
     for n in 0..6 {
-        assert_eq!(exit.incoming.recv().await.unwrap().payload(), noise(16_000, n));
+        assert_eq!(
+            exit.incoming.recv().await.unwrap().payload(),
+            noise(16_000, n)
+        );
     }
     assert!(exit.incoming.recv().await.is_none());
-    let reason = exit.closed.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+    let reason = exit
+        .closed
+        .wait_for(Option::is_some)
+        .await
+        .unwrap()
+        .clone()
+        .unwrap();
     assert!(matches!(*reason, CloseReason::Remote), "{reason:?}");
     assert!(matches!(*handle.ended().await, CloseReason::Local));
     mesh.quiet().await;
     for node in &mesh.nodes {
-        assert_eq!(node.cores.load(), 0, "every place on every link is free again");
-        assert!(node.ledger.0.lock().unwrap().iter().all(|s| s.clean), "ended in good order");
+        assert_eq!(
+            node.cores.load(),
+            0,
+            "every place on every link is free again"
+        );
+        assert!(
+            node.ledger.0.lock().unwrap().iter().all(|s| s.clean),
+            "ended in good order"
+        );
     }
 }
 
@@ -107,11 +149,17 @@ async fn s18_the_exit_drops_and_the_origin_gets_everything_and_then_the_end() {
     let mut mesh = Mesh::for_route(THREE.0, THREE.1);
     let (mut origin, mut handle, exit) = mesh.circuit(THREE.0, THREE.1).await;
     for n in 0..8 {
-        exit.outgoing.send(cell(&exit, &noise(16_000, n))).await.unwrap();
+        exit.outgoing
+            .send(cell(&exit, &noise(16_000, n)))
+            .await
+            .unwrap();
     }
     drop(exit);
     for n in 0..8 {
-        assert_eq!(origin.incoming.recv().await.unwrap().payload(), noise(16_000, n));
+        assert_eq!(
+            origin.incoming.recv().await.unwrap().payload(),
+            noise(16_000, n)
+        );
     }
     assert!(origin.incoming.recv().await.is_none());
     assert!(matches!(*handle.ended().await, CloseReason::Remote));
@@ -136,7 +184,9 @@ async fn s18_a_dying_hop_ends_the_circuit_at_both_ends_and_the_origin_learns_the
         assert!(origin.incoming.recv().await.is_none());
         assert!(exit.incoming.recv().await.is_none());
         let reason = handle.ended().await;
-        let CloseReason::Failed(failure) = &*reason else { panic!("{victim}: {reason:?}") };
+        let CloseReason::Failed(failure) = &*reason else {
+            panic!("{victim}: {reason:?}")
+        };
         let named = (failure.edge.0.0[0], failure.edge.1.0[0]);
         assert!(edges.contains(&named), "{victim}: {failure:?}");
         drop((origin, exit));
@@ -150,10 +200,15 @@ async fn failures_name_the_hop_the_code_and_the_edge() {
     for (place, node) in [1u8, 2, 3, 5, 4].into_iter().enumerate() {
         let mesh = Mesh::for_route(THREE.0, THREE.1);
         *mesh.nodes[usize::from(node)].gate.0.lock().unwrap() = Some(FailureCode::BadAuthorisation);
-        let (_end, mut handle) =
-            mesh.cores(0).launch(mesh.route(THREE.0, THREE.1)).await.unwrap();
+        let (_end, mut handle) = mesh
+            .cores(0)
+            .launch(mesh.route(THREE.0, THREE.1))
+            .await
+            .unwrap();
         let reason = handle.established().await.unwrap_err();
-        let CloseReason::Failed(failure) = &*reason else { panic!("{reason:?}") };
+        let CloseReason::Failed(failure) = &*reason else {
+            panic!("{reason:?}")
+        };
         assert_eq!(
             (failure.hop, failure.node, failure.code),
             (place, key(node), FailureCode::BadAuthorisation)
@@ -163,18 +218,36 @@ async fn failures_name_the_hop_the_code_and_the_edge() {
     // Gone before the set-up comes by: the hop before says so.
     let mesh = Mesh::for_route(THREE.0, THREE.1);
     mesh.wires.dead.lock().unwrap().push(key(5));
-    let (_end, mut handle) = mesh.cores(0).launch(mesh.route(THREE.0, THREE.1)).await.unwrap();
+    let (_end, mut handle) = mesh
+        .cores(0)
+        .launch(mesh.route(THREE.0, THREE.1))
+        .await
+        .unwrap();
     let reason = handle.established().await.unwrap_err();
-    let CloseReason::Failed(failure) = &*reason else { panic!("{reason:?}") };
-    assert_eq!((failure.node, failure.code), (key(3), FailureCode::NextUnreachable));
+    let CloseReason::Failed(failure) = &*reason else {
+        panic!("{reason:?}")
+    };
+    assert_eq!(
+        (failure.node, failure.code),
+        (key(3), FailureCode::NextUnreachable)
+    );
     assert_eq!(failure.edge, (key(3), key(5)));
     // No neighbour of the hop before.
     let mesh = Mesh::for_route(THREE.0, THREE.1);
     mesh.cores(1).neighbour_down(&key(2));
-    let (_end, mut handle) = mesh.cores(0).launch(mesh.route(THREE.0, THREE.1)).await.unwrap();
+    let (_end, mut handle) = mesh
+        .cores(0)
+        .launch(mesh.route(THREE.0, THREE.1))
+        .await
+        .unwrap();
     let reason = handle.established().await.unwrap_err();
-    let CloseReason::Failed(failure) = &*reason else { panic!("{reason:?}") };
-    assert_eq!((failure.node, failure.code), (key(1), FailureCode::NotNeighbour));
+    let CloseReason::Failed(failure) = &*reason else {
+        panic!("{reason:?}")
+    };
+    assert_eq!(
+        (failure.node, failure.code),
+        (key(1), FailureCode::NotNeighbour)
+    );
     // A hop whose onion key is another one by now cannot read its set-up; the hop before
     // reports that.
     let mut mesh = Mesh::for_route(THREE.0, THREE.1);
@@ -184,8 +257,13 @@ async fn failures_name_the_hop_the_code_and_the_edge() {
     mesh.listed(2, 3);
     let (_end, mut handle) = mesh.cores(0).launch(route).await.unwrap();
     let reason = handle.established().await.unwrap_err();
-    let CloseReason::Failed(failure) = &*reason else { panic!("{reason:?}") };
-    assert_eq!((failure.node, failure.code), (key(1), FailureCode::NextRefusedPackage));
+    let CloseReason::Failed(failure) = &*reason else {
+        panic!("{reason:?}")
+    };
+    assert_eq!(
+        (failure.node, failure.code),
+        (key(1), FailureCode::NextRefusedPackage)
+    );
     assert_eq!(failure.edge, (key(1), key(2)));
 }
 
@@ -235,13 +313,23 @@ async fn rounds_of_reports_come_home_and_hops_count_what_the_origin_counts() {
         assert_eq!(of(i, Role::OverRelay).over, mine.over);
         assert_eq!(of(i, Role::OverRelay).back.cells, 0);
     }
-    assert_eq!((of(3, Role::Exit).over, of(3, Role::Exit).back), (mine.over, mine.back));
+    assert_eq!(
+        (of(3, Role::Exit).over, of(3, Role::Exit).back),
+        (mine.over, mine.back)
+    );
     for i in [4, 5] {
         assert_eq!(of(i, Role::BackRelay).back, mine.back);
     }
     assert_eq!(mine.over.cells, 22);
-    let sizes = [(CellSize::Large, 20), (CellSize::Medium, 1), (CellSize::Small, 1)];
-    let bytes: usize = sizes.iter().map(|(size, n)| n * Leg::Over.capacity(*size)).sum();
+    let sizes = [
+        (CellSize::Large, 20),
+        (CellSize::Medium, 1),
+        (CellSize::Small, 1),
+    ];
+    let bytes: usize = sizes
+        .iter()
+        .map(|(size, n)| n * Leg::Over.capacity(*size))
+        .sum();
     assert_eq!(mine.over.bytes, bytes as u64);
 }
 
@@ -250,22 +338,29 @@ async fn both_directions_full_and_nobody_reading_is_no_deadlock() {
     const CELLS: u64 = 300;
     let mut mesh = Mesh::for_route(&[1, 2, 3], &[2, 1]);
     let (origin, handle, exit) = mesh.circuit(&[1, 2, 3], &[2, 1]).await;
-    let pump = |out: tokio::sync::mpsc::Sender<masq_cores::CellBuf>, pool: masq_cores::CellPool, leg| {
-        tokio::spawn(async move {
-            for n in 0..CELLS {
-                let mut cell = pool.cell(leg, CellSize::Large);
-                cell.put(&noise(leg.capacity(CellSize::Large), n));
-                out.send(cell).await.unwrap();
-            }
-            out
-        })
-    };
+    let pump =
+        |out: tokio::sync::mpsc::Sender<masq_cores::CellBuf>, pool: masq_cores::CellPool, leg| {
+            tokio::spawn(async move {
+                for n in 0..CELLS {
+                    let mut cell = pool.cell(leg, CellSize::Large);
+                    cell.put(&noise(leg.capacity(CellSize::Large), n));
+                    out.send(cell).await.unwrap();
+                }
+                out
+            })
+        };
     let over = pump(origin.outgoing, origin.pool.clone(), Leg::Over);
     let back = pump(exit.outgoing, exit.pool.clone(), Leg::Back);
     // Long enough for everything to be full, and for report rounds to come by.
     sleep(Duration::from_secs(60)).await;
-    assert!(!over.is_finished() && !back.is_finished(), "both ways are full");
-    assert!(handle.last_round().count >= 1, "reports pass a loop that is full");
+    assert!(
+        !over.is_finished() && !back.is_finished(),
+        "both ways are full"
+    );
+    assert!(
+        handle.last_round().count >= 1,
+        "reports pass a loop that is full"
+    );
     assert!(handle.close_reason().is_none());
 
     let (mut from_exit, mut from_origin) = (origin.incoming, exit.incoming);
@@ -276,8 +371,12 @@ async fn both_directions_full_and_nobody_reading_is_no_deadlock() {
         }
     };
     // One way first, then the other: neither waits for the other.
-    timeout(Duration::from_secs(5), take(&mut from_origin, Leg::Over)).await.unwrap();
-    timeout(Duration::from_secs(5), take(&mut from_exit, Leg::Back)).await.unwrap();
+    timeout(Duration::from_secs(5), take(&mut from_origin, Leg::Over))
+        .await
+        .unwrap();
+    timeout(Duration::from_secs(5), take(&mut from_exit, Leg::Back))
+        .await
+        .unwrap();
     drop((over.await.unwrap(), back.await.unwrap()));
     mesh.quiet().await;
 }
@@ -289,7 +388,11 @@ async fn a_loop_that_stands_still_is_given_up() {
     let out = origin.outgoing.clone();
     let pool = origin.pool.clone();
     tokio::spawn(async move {
-        while out.send(pool.cell(Leg::Over, CellSize::Large)).await.is_ok() {}
+        while out
+            .send(pool.cell(Leg::Over, CellSize::Large))
+            .await
+            .is_ok()
+        {}
     });
     let start = Instant::now();
     let reason = handle.ended().await;
@@ -328,8 +431,13 @@ async fn stopping_tells_origins_and_ends_everything() {
     let (_origin, mut handle, _exit) = mesh.circuit(THREE.0, THREE.1).await;
     mesh.cores(2).shutdown().await;
     let reason = handle.ended().await;
-    let CloseReason::Failed(failure) = &*reason else { panic!("{reason:?}") };
-    assert_eq!((failure.node, failure.code), (key(2), FailureCode::Shutdown));
+    let CloseReason::Failed(failure) = &*reason else {
+        panic!("{reason:?}")
+    };
+    assert_eq!(
+        (failure.node, failure.code),
+        (key(2), FailureCode::Shutdown)
+    );
     assert!(matches!(
         mesh.cores(2).launch(mesh.route(&[3], &[])).await,
         Err(LaunchError::NotEntry | LaunchError::Shutdown)
@@ -341,7 +449,10 @@ async fn stopping_tells_origins_and_ends_everything() {
 #[tokio::test(start_paused = true)]
 async fn a_link_of_both_kinds_carries_both_own_circuits() {
     let mut mesh = Mesh::for_route(&[1], &[]);
-    let both = LinkUse { theirs_entry: true, ours_entry: true };
+    let both = LinkUse {
+        theirs_entry: true,
+        ours_entry: true,
+    };
     mesh.cores(0).neighbour_up(key(1), both);
     mesh.cores(1).neighbour_up(key(0), both);
     let (mut origin, _handle, mut exit) = mesh.circuit(&[1], &[]).await;

@@ -34,27 +34,49 @@ async fn s13_no_link_shows_what_another_shows_and_all_sizes_are_the_same() {
         pass(&exit, &mut origin, &vec![0xaa; 3000 * n]).await;
     }
     sleep(Duration::from_secs(45)).await;
-    let over: Vec<_> = [(0, 1), (1, 2), (2, 3)].map(|(a, b)| mesh.tape(a, b, 0)).into();
-    let back: Vec<_> = [(3, 5), (5, 4), (4, 0)].map(|(a, b)| mesh.tape(a, b, 0)).into();
+    let over: Vec<_> = [(0, 1), (1, 2), (2, 3)]
+        .map(|(a, b)| mesh.tape(a, b, 0))
+        .into();
+    let back: Vec<_> = [(3, 5), (5, 4), (4, 0)]
+        .map(|(a, b)| mesh.tape(a, b, 0))
+        .into();
     for leg in [&over, &back] {
-        let writes: Vec<_> = leg.iter().map(|(f, _)| f.writes.lock().unwrap().clone()).collect();
-        assert!(writes.windows(2).all(|w| w[0] == w[1]), "same sizes on every link of a leg");
+        let writes: Vec<_> = leg
+            .iter()
+            .map(|(f, _)| f.writes.lock().unwrap().clone())
+            .collect();
+        assert!(
+            writes.windows(2).all(|w| w[0] == w[1]),
+            "same sizes on every link of a leg"
+        );
         assert!(writes[0].len() >= 7, "{:?}", writes[0]);
         // A cell leaves in one call, so that it is one frame of the multiplexer.
-        assert!(writes[0][1..].iter().all(|n| CellSize::ALL.iter().any(|s| s.wire_len() == *n)));
+        assert!(
+            writes[0][1..]
+                .iter()
+                .all(|n| CellSize::ALL.iter().any(|s| s.wire_len() == *n))
+        );
     }
     let mut seen = HashSet::new();
     for (forward, reverse) in over.iter().chain(&back) {
         for tape in [forward, reverse] {
             let bytes = tape.bytes.lock().unwrap();
-            for window in bytes.chunks(1).collect::<Vec<_>>().windows(16).map(|w| w.concat()) {
+            for window in bytes
+                .chunks(1)
+                .collect::<Vec<_>>()
+                .windows(16)
+                .map(|w| w.concat())
+            {
                 assert!(seen.insert(window), "sixteen bytes that were seen before");
             }
         }
     }
     // Reports too are alike everywhere: the same number, the same length.
-    let rounds: HashSet<_> =
-        over.iter().chain(&back).map(|(_, r)| r.bytes.lock().unwrap().len()).collect();
+    let rounds: HashSet<_> = over
+        .iter()
+        .chain(&back)
+        .map(|(_, r)| r.bytes.lock().unwrap().len())
+        .collect();
     assert_eq!(rounds.len(), 1);
 }
 
@@ -64,13 +86,22 @@ async fn s14_flipped_bit_in_a_set_up_is_caught_by_the_next_hop() {
     for at in [1, 3, 34, 50, 60, 2000, SETUP_LEN] {
         for (from, to) in [(0, 1), (1, 2), (2, 3), (3, 5), (5, 4)] {
             let mut mesh = Mesh::for_route(OVER, BACK);
-            *mesh.wires.flip.lock().unwrap() = Some(Flip { from: key(from), to: key(to), at });
+            *mesh.wires.flip.lock().unwrap() = Some(Flip {
+                from: key(from),
+                to: key(to),
+                at,
+            });
             let (_end, mut handle) = mesh.cores(0).launch(mesh.route(OVER, BACK)).await.unwrap();
             let reason = handle.established().await.unwrap_err();
-            let CloseReason::Failed(failure) = &*reason else { panic!("{at} {from}: {reason:?}") };
+            let CloseReason::Failed(failure) = &*reason else {
+                panic!("{at} {from}: {reason:?}")
+            };
             assert_eq!(failure.edge, (key(from), key(to)), "{at}: {failure:?}");
             if from < 3 {
-                assert!(mesh.nodes[3].ends.try_recv().is_err(), "it never reached the exit");
+                assert!(
+                    mesh.nodes[3].ends.try_recv().is_err(),
+                    "it never reached the exit"
+                );
             }
             mesh.quiet().await;
         }
@@ -83,15 +114,26 @@ async fn s14_flipped_bit_in_an_over_cell_is_caught_by_the_next_honest_hop() {
     for at in [1, 15, 16, 19, 100, 121, 600, 1023] {
         for (from, to) in [(0, 1), (1, 2), (2, 3)] {
             let mut mesh = Mesh::for_route(OVER, BACK);
-            *mesh.wires.flip.lock().unwrap() =
-                Some(Flip { from: key(from), to: key(to), at: THIRD + at });
+            *mesh.wires.flip.lock().unwrap() = Some(Flip {
+                from: key(from),
+                to: key(to),
+                at: THIRD + at,
+            });
             let (origin, mut handle, mut exit) = mesh.circuit(OVER, BACK).await;
             sleep(Duration::from_millis(10)).await;
-            let _ = origin.outgoing.send(cell(&origin, b"never to arrive")).await;
+            let _ = origin
+                .outgoing
+                .send(cell(&origin, b"never to arrive"))
+                .await;
             assert!(exit.incoming.recv().await.is_none(), "nothing is delivered");
             let reason = handle.ended().await;
-            let CloseReason::Failed(failure) = &*reason else { panic!("{reason:?}") };
-            assert_eq!((failure.node, failure.code), (key(to), FailureCode::Protocol));
+            let CloseReason::Failed(failure) = &*reason else {
+                panic!("{reason:?}")
+            };
+            assert_eq!(
+                (failure.node, failure.code),
+                (key(to), FailureCode::Protocol)
+            );
             assert_eq!(failure.edge, (key(from), key(to)));
             drop((origin, exit));
             mesh.quiet().await;
@@ -100,28 +142,49 @@ async fn s14_flipped_bit_in_an_over_cell_is_caught_by_the_next_honest_hop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s14_flipped_bit_in_a_back_cell_is_caught_at_the_origin_which_closes_later_from_the_over_side() {
+async fn s14_flipped_bit_in_a_back_cell_is_caught_at_the_origin_which_closes_later_from_the_over_side()
+ {
     let mut waits = HashSet::new();
     for (from, to, at) in [(3, 5, 40), (3, 5, 1023), (5, 4, 3), (4, 0, 500)] {
         let mut mesh = Mesh::for_route(OVER, BACK);
         *mesh.wires.record.lock().unwrap() = true;
-        *mesh.wires.flip.lock().unwrap() =
-            Some(Flip { from: key(from), to: key(to), at: SECOND + at });
+        *mesh.wires.flip.lock().unwrap() = Some(Flip {
+            from: key(from),
+            to: key(to),
+            at: SECOND + at,
+        });
         let (mut origin, mut handle, exit) = mesh.circuit(OVER, BACK).await;
         let start = Instant::now();
-        exit.outgoing.send(cell(&exit, b"changed on the way")).await.unwrap();
-        assert!(origin.incoming.recv().await.is_none(), "nothing is delivered");
+        exit.outgoing
+            .send(cell(&exit, b"changed on the way"))
+            .await
+            .unwrap();
+        assert!(
+            origin.incoming.recv().await.is_none(),
+            "nothing is delivered"
+        );
         assert!(matches!(*handle.ended().await, CloseReason::Tampered));
         drop(origin);
         // The exit goes on sending, and the origin goes on taking, as a relay would.
         let mut sent = 0;
-        while exit.outgoing.send(cell(&exit, &noise(16_000, 1))).await.is_ok() {
+        while exit
+            .outgoing
+            .send(cell(&exit, &noise(16_000, 1)))
+            .await
+            .is_ok()
+        {
             sent += 1;
             sleep(Duration::from_millis(50)).await;
         }
         let waited = start.elapsed();
-        assert!(waited >= DRAIN_MIN && waited < DRAIN_MAX + Duration::from_secs(2), "{waited:?}");
-        assert!(sent * 16_000 > 3 * 2 * PIPE / 2, "more than the pipes hold: it was drained");
+        assert!(
+            waited >= DRAIN_MIN && waited < DRAIN_MAX + Duration::from_secs(2),
+            "{waited:?}"
+        );
+        assert!(
+            sent * 16_000 > 3 * 2 * PIPE / 2,
+            "more than the pipes hold: it was drained"
+        );
         waits.insert(waited.as_millis());
         drop(exit);
         mesh.quiet().await;
@@ -148,7 +211,11 @@ async fn s15_replayed_package_is_refused() {
     let set_up = |mesh: &Mesh, a, b| mesh.tape(a, b, 0).0.bytes.lock().unwrap()[..FIRST].to_vec();
     for (a, b) in links {
         let answer = replay(&mesh, a, b, &set_up(&mesh, a, b)).await;
-        assert_eq!(answer, [KIND_REFUSED, FailureCode::Replay.to_byte()], "{a}–{b}");
+        assert_eq!(
+            answer,
+            [KIND_REFUSED, FailureCode::Replay.to_byte()],
+            "{a}–{b}"
+        );
     }
     // To the origin it means nothing more once it has come home.
     let answer = replay(&mesh, 4, 0, &set_up(&mesh, 4, 0)).await;
@@ -185,7 +252,10 @@ async fn garbage_truncation_and_strangers_end_cleanly() {
     let mesh = Mesh::for_route(OVER, BACK);
     // Strangers are dropped at once.
     let (mut mine, theirs) = pipe();
-    assert_eq!(mesh.cores(2).inbound(key(99), theirs), Err(FailureCode::NotNeighbour));
+    assert_eq!(
+        mesh.cores(2).inbound(key(99), theirs),
+        Err(FailureCode::NotNeighbour)
+    );
     assert_eq!(mine.read(&mut [0; 8]).await.unwrap(), 0);
     // Whatever does not begin with a whole set-up gets nothing at all.
     let garbage: [Vec<u8>; 6] = [

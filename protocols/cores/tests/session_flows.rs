@@ -74,7 +74,10 @@ async fn echo(mut stream: FlowStream) -> io::Result<()> {
 }
 
 fn tcp() -> FlowRequest {
-    FlowRequest::Tcp { host: Host::Name("server.example".into()), port: 443 }
+    FlowRequest::Tcp {
+        host: Host::Name("server.example".into()),
+        port: 443,
+    }
 }
 
 async fn connected(mesh: &Mesh, rx: &mut mpsc::Receiver<FlowStream>) -> (FlowStream, FlowStream) {
@@ -175,11 +178,18 @@ async fn s18_half_close_in_either_direction_leaves_the_other_open() {
     let (mesh, mut rx) = handing_over();
     for origin_first in [true, false] {
         let (origin, exit) = connected(&mesh, &mut rx).await;
-        let (mut first, mut second) = if origin_first { (origin, exit) } else { (exit, origin) };
+        let (mut first, mut second) = if origin_first {
+            (origin, exit)
+        } else {
+            (exit, origin)
+        };
         first.write_all(b"done").await.unwrap();
         first.close().await.unwrap();
         assert_eq!(read_all(&mut second).await.unwrap(), b"done");
-        assert!(first.write_all(b"x").await.is_err(), "its own direction has ended");
+        assert!(
+            first.write_all(b"x").await.is_err(),
+            "its own direction has ended"
+        );
         // The other direction goes on, for more than any window.
         let data = pattern(9, 2_000_000);
         let send = async {
@@ -220,9 +230,18 @@ enum Before {
 async fn s18_a_reset_is_an_error_in_every_state_and_never_an_end() {
     let (mesh, mut rx) = handing_over();
     for origin_resets in [true, false] {
-        for before in [Before::Open, Before::ItHadClosed, Before::OtherHadClosed, Before::DataUnread] {
+        for before in [
+            Before::Open,
+            Before::ItHadClosed,
+            Before::OtherHadClosed,
+            Before::DataUnread,
+        ] {
             let (origin, exit) = connected(&mesh, &mut rx).await;
-            let (mut resets, mut sees) = if origin_resets { (origin, exit) } else { (exit, origin) };
+            let (mut resets, mut sees) = if origin_resets {
+                (origin, exit)
+            } else {
+                (exit, origin)
+            };
             match before {
                 Before::Open => {}
                 Before::ItHadClosed => {
@@ -254,7 +273,11 @@ async fn s18_a_reset_is_an_error_in_every_state_and_never_an_end() {
                 }
                 _ => sees.read(&mut [0; 9]).await.unwrap_err().kind(),
             };
-            assert_eq!(kind, io::ErrorKind::ConnectionReset, "{origin_resets} {before:?}");
+            assert_eq!(
+                kind,
+                io::ErrorKind::ConnectionReset,
+                "{origin_resets} {before:?}"
+            );
             let again = sees.write_all(b"x").await;
             assert!(again.is_err(), "{origin_resets} {before:?}");
             drop(sees);
@@ -268,7 +291,11 @@ async fn s18_a_reset_wakes_a_writer_that_waits_for_room() {
     let (mesh, mut rx) = handing_over();
     for origin_resets in [true, false] {
         let (origin, exit) = connected(&mesh, &mut rx).await;
-        let (resets, mut sees) = if origin_resets { (origin, exit) } else { (exit, origin) };
+        let (resets, mut sees) = if origin_resets {
+            (origin, exit)
+        } else {
+            (exit, origin)
+        };
         let data = vec![0; 5_000_000];
         let reset = async {
             for _ in 0..100 {
@@ -278,7 +305,10 @@ async fn s18_a_reset_wakes_a_writer_that_waits_for_room() {
         };
         let write = timeout(Duration::from_secs(1), sees.write_all(&data));
         let (written, ()) = join(write, reset).await;
-        assert_eq!(written.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(
+            written.unwrap().unwrap_err().kind(),
+            io::ErrorKind::ConnectionReset
+        );
     }
 }
 
@@ -299,7 +329,9 @@ async fn s18_every_refusal_reaches_the_origin_with_its_reason() {
     ];
     let mesh = mesh(move |flow| {
         async move {
-            let FlowRequest::Tcp { port, .. } = flow.request() else { return };
+            let FlowRequest::Tcp { port, .. } = flow.request() else {
+                return;
+            };
             let status = statuses[usize::from(*port) - 1];
             flow.refuse(status, "because\u{7}");
         }
@@ -307,7 +339,11 @@ async fn s18_every_refusal_reaches_the_origin_with_its_reason() {
     });
     for (port, status) in (1..).zip(statuses) {
         let host = Host::V4([192, 0, 2, 1].into());
-        let mut flow = mesh.session.open(FlowRequest::Tcp { host, port }).await.unwrap();
+        let mut flow = mesh
+            .session
+            .open(FlowRequest::Tcp { host, port })
+            .await
+            .unwrap();
         // Whether this goes or breaks, the answer is there to be read.
         let _ = flow.send_early(&[0; 100_000]).await;
         let Err(FlowError::Refused(reply)) = flow.reply().await else {
@@ -322,7 +358,10 @@ async fn s18_every_refusal_reaches_the_origin_with_its_reason() {
 async fn an_exit_that_drops_or_panics_is_a_reset() {
     let mesh = mesh(|flow| {
         async move {
-            assert!(!matches!(flow.request(), FlowRequest::Udp), "fails on purpose");
+            assert!(
+                !matches!(flow.request(), FlowRequest::Udp),
+                "fails on purpose"
+            );
         }
         .boxed()
     });
@@ -442,7 +481,10 @@ async fn a_stalled_flow_blocks_neither_others_nor_the_session() {
         half.read_exact(&mut all).await.unwrap();
         (all, half)
     };
-    let both = timeout(Duration::from_secs(1), join(read(stalled_read), read(exit_read)));
+    let both = timeout(
+        Duration::from_secs(1),
+        join(read(stalled_read), read(exit_read)),
+    );
     let ((a, _a), (b, _b)) = both.await.unwrap();
     assert!(a == data && b == data);
     up.await.unwrap().unwrap();
@@ -477,7 +519,10 @@ async fn full_in_both_directions_with_stalled_readers_does_not_lock() {
     assert!(!flows.is_finished());
     assert!(peak < 65 * 1024 * 1024, "{peak} held unread");
     go.send_replace(true);
-    timeout(Duration::from_secs(5), flows).await.unwrap().unwrap();
+    timeout(Duration::from_secs(5), flows)
+        .await
+        .unwrap()
+        .unwrap();
     all_closed(&mesh.session).await;
 }
 
@@ -510,10 +555,19 @@ async fn closing_ends_both_sides_cleanly_and_breaks_what_is_open() {
     exit.read_exact(&mut buf).await.unwrap();
     assert_eq!(&buf, b"sent before");
     let kind = |result: io::Result<usize>| result.unwrap_err().kind();
-    assert_eq!(kind(exit.read(&mut buf).await), io::ErrorKind::ConnectionAborted);
-    assert_eq!(kind(origin.read(&mut buf).await), io::ErrorKind::ConnectionAborted);
+    assert_eq!(
+        kind(exit.read(&mut buf).await),
+        io::ErrorKind::ConnectionAborted
+    );
+    assert_eq!(
+        kind(origin.read(&mut buf).await),
+        io::ErrorKind::ConnectionAborted
+    );
     let refused = mesh.session.open(tcp()).await;
-    assert!(matches!(refused, Err(FlowError::SessionEnded(SessionEnd::Local))));
+    assert!(matches!(
+        refused,
+        Err(FlowError::SessionEnded(SessionEnd::Local))
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -547,11 +601,17 @@ async fn a_lost_circuit_breaks_flows_with_an_error_at_both_ends() {
         for stream in [&mut origin, &mut exit] {
             let read = timeout(Duration::from_secs(1), stream.read(&mut [0; 4])).await;
             let kind = read.unwrap().unwrap_err().kind();
-            let lost = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
+            let lost = [
+                io::ErrorKind::ConnectionAborted,
+                io::ErrorKind::ConnectionReset,
+            ];
             assert!(lost.contains(&kind), "{kind:?}");
         }
         assert!(!waiting.ended().await.is_clean());
-        assert!(matches!(waiting.open(tcp()).await, Err(FlowError::SessionEnded(_))));
+        assert!(matches!(
+            waiting.open(tcp()).await,
+            Err(FlowError::SessionEnded(_))
+        ));
     }
 }
 

@@ -47,7 +47,10 @@ struct Hand {
 
 impl Hand {
     fn origin(end: CircuitEnd) -> Self {
-        Self { end, machine: Machine::origin(SessionId([1; 16])) }
+        Self {
+            end,
+            machine: Machine::origin(SessionId([1; 16])),
+        }
     }
 
     async fn control(&mut self) {
@@ -64,7 +67,9 @@ impl Hand {
             cell.set_len(HEADER_LEN);
             cell.put(chunk);
             let len = cell.len();
-            self.machine.cut_data(&mut cell.payload_mut()[..len]).unwrap();
+            self.machine
+                .cut_data(&mut cell.payload_mut()[..len])
+                .unwrap();
             if self.end.outgoing.send(cell).await.is_err() {
                 return false;
             }
@@ -99,7 +104,9 @@ async fn a_ping_on_a_full_circuit_does_not_stop_the_reader() {
     let (mut hand, _exit) = serve(move |flow| {
         let tx = tx.clone();
         async move {
-            let FlowRequest::Service { name } = flow.request().clone() else { return };
+            let FlowRequest::Service { name } = flow.request().clone() else {
+                return;
+            };
             let mut stream = flow.accept(FlowReply::ok());
             if name == "flood" {
                 let _ = stream.write_all(&[0; 10_000_000]).await;
@@ -138,12 +145,12 @@ async fn requests_that_are_none_are_refused_or_dropped_and_the_session_lives() {
     let (mut hand, exit) = serve(|flow| async move { drop(flow.accept(FlowReply::ok())) }.boxed());
     hand.control().await;
     let cases: [&[u8]; 6] = [
-        &[2],                            // empty message
-        &[2, 0x08, 0x63],                // a kind from the future
-        &[2, 0x08, 0x01, 0x12, 0xff],    // cut off
-        &[0, b'x'],                      // data before the request
-        &[1],                            // the end before the request
-        &[9, 9],                         // no kind of frame
+        &[2],                         // empty message
+        &[2, 0x08, 0x63],             // a kind from the future
+        &[2, 0x08, 0x01, 0x12, 0xff], // cut off
+        &[0, b'x'],                   // data before the request
+        &[1],                         // the end before the request
+        &[9, 9],                      // no kind of frame
     ];
     for (flow, body) in (1u32..).step_by(2).zip(cases) {
         assert!(hand.send(&data(SYN, flow, body)).await);
@@ -197,7 +204,10 @@ async fn what_a_hostile_origin_can_make_an_exit_hold_is_bounded() {
         if hand.machine.control_due() {
             hand.control().await;
         }
-        if timeout(Duration::from_secs(1), hand.send(&wire)).await.is_err() {
+        if timeout(Duration::from_secs(1), hand.send(&wire))
+            .await
+            .is_err()
+        {
             break 'out;
         }
         sent += wire.len();
@@ -211,7 +221,10 @@ async fn an_exit_that_opens_flows_ends_the_session() {
     let (origin, exit, _) = CircuitEnd::pair();
     let (session, driver) = ClientSession::start(origin, SessionId([1; 16]));
     let driver = tokio::spawn(driver);
-    let mut hand = Hand { end: exit, machine: Machine::exit() };
+    let mut hand = Hand {
+        end: exit,
+        machine: Machine::exit(),
+    };
     hand.receive().await;
     assert!(hand.send(&data(SYN, 2, b"\x02hello")).await);
     assert!(matches!(session.ended().await, SessionEnd::Mux(_)));
@@ -224,7 +237,10 @@ async fn a_reply_that_is_none_is_an_error_of_that_flow_only() {
         let (origin, exit, _) = CircuitEnd::pair();
         let (session, driver) = ClientSession::start(origin, SessionId([1; 16]));
         tokio::spawn(driver);
-        let mut hand = Hand { end: exit, machine: Machine::exit() };
+        let mut hand = Hand {
+            end: exit,
+            machine: Machine::exit(),
+        };
         let flow = session.open(FlowRequest::Udp).await.unwrap();
         hand.receive().await;
         assert!(hand.send(&data(2, 1, body)).await);

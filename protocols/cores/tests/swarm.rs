@@ -44,7 +44,11 @@ async fn node(seed: u8) -> Node {
     let cores = Cores::new(config);
     let mut swarm: Swarm<Behaviour> = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_tcp(
+            tcp::Config::default().nodelay(true),
+            noise::Config::new,
+            yamux::Config::default,
+        )
         .unwrap()
         .with_behaviour(|_| Behaviour::new(control, cores.clone()))
         .unwrap()
@@ -53,7 +57,9 @@ async fn node(seed: u8) -> Node {
                 .with_idle_connection_timeout(Duration::from_secs(60))
         })
         .build();
-    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    swarm
+        .listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap())
+        .unwrap();
     let address = loop {
         if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
             break address.with(Protocol::P2p(*swarm.local_peer_id()));
@@ -68,19 +74,31 @@ async fn node(seed: u8) -> Node {
             }
         }
     });
-    Node { key, cores, address, ends, dial }
+    Node {
+        key,
+        cores,
+        address,
+        ends,
+        dial,
+    }
 }
 
 fn link(a: &Node, b: &Node, entry: bool) {
-    let (ours, theirs) =
-        if entry { (LinkUse::OURS, LinkUse::THEIRS) } else { (LinkUse::LISTED, LinkUse::LISTED) };
+    let (ours, theirs) = if entry {
+        (LinkUse::OURS, LinkUse::THEIRS)
+    } else {
+        (LinkUse::LISTED, LinkUse::LISTED)
+    };
     a.cores.neighbour_up(b.key, ours);
     b.cores.neighbour_up(a.key, theirs);
     a.dial.try_send(b.address.clone()).unwrap();
 }
 
 fn hop(node: &Node) -> RouteHop {
-    RouteHop { node: node.key, onion: node.cores.onion_keys().current }
+    RouteHop {
+        node: node.key,
+        onion: node.cores.onion_keys().current,
+    }
 }
 
 async fn circuit(nodes: &mut [Node], route: &Route) -> (CircuitEnd, CircuitEnd) {
@@ -89,10 +107,15 @@ async fn circuit(nodes: &mut [Node], route: &Route) -> (CircuitEnd, CircuitEnd) 
         if let Ok((end, mut handle)) = nodes[0].cores.launch(route.clone()).await
             && handle.established().await.is_ok()
         {
-            let exit = nodes.iter_mut().find(|n| Some(n.key) == route.exit()).unwrap();
+            let exit = nodes
+                .iter_mut()
+                .find(|n| Some(n.key) == route.exit())
+                .unwrap();
             return (end, exit.ends.recv().await.unwrap());
         }
-        tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await.ok();
+        tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>())
+            .await
+            .ok();
     }
     panic!("no circuit came up");
 }
@@ -122,12 +145,20 @@ async fn s10_three_hops_over_tcp_both_ways_at_once() {
     for seed in 1..=6 {
         nodes.push(node(seed).await);
     }
-    for (a, b, entry) in
-        [(0, 1, true), (1, 2, false), (2, 3, false), (3, 5, false), (5, 4, false), (0, 4, true)]
-    {
+    for (a, b, entry) in [
+        (0, 1, true),
+        (1, 2, false),
+        (2, 3, false),
+        (3, 5, false),
+        (5, 4, false),
+        (0, 4, true),
+    ] {
         link(&nodes[a], &nodes[b], entry);
     }
-    assert_eq!(peer_id(&nodes[1].key).and_then(|p| node_key(&p)), Some(nodes[1].key));
+    assert_eq!(
+        peer_id(&nodes[1].key).and_then(|p| node_key(&p)),
+        Some(nodes[1].key)
+    );
     let route = Route {
         over: [1, 2, 3].map(|i| hop(&nodes[i])).into(),
         back: [5, 4].map(|i| hop(&nodes[i])).into(),
@@ -155,14 +186,19 @@ async fn s10_three_hops_over_tcp_both_ways_at_once() {
 async fn circuits_to_a_node_that_is_no_neighbour_any_more_end() {
     let mut nodes = vec![node(11).await, node(12).await];
     link(&nodes[0], &nodes[1], true);
-    let route = Route { over: vec![hop(&nodes[1])], back: vec![] };
+    let route = Route {
+        over: vec![hop(&nodes[1])],
+        back: vec![],
+    };
     let (mut origin, mut exit) = circuit(&mut nodes, &route).await;
     nodes[1].cores.neighbour_down(&nodes[0].key);
     let end = async {
         assert!(origin.incoming.recv().await.is_none());
         assert!(exit.incoming.recv().await.is_none());
     };
-    tokio::time::timeout(Duration::from_secs(30), end).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), end)
+        .await
+        .unwrap();
     // And nothing new is taken from it.
     let launched = nodes[0].cores.launch(route).await;
     if let Ok((_end, mut handle)) = launched {

@@ -45,7 +45,9 @@ impl Host {
                     && label.len() <= 63
                     && !label.starts_with('-')
                     && !label.ends_with('-')
-                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                    && label
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'-')
             });
         // All digits and dots is a mistyped address, not a name.
         let looks_like_ip = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
@@ -92,7 +94,10 @@ impl Address {
 
 impl From<SocketAddr> for Address {
     fn from(addr: SocketAddr) -> Self {
-        Self { host: Host::Ip(addr.ip()), port: addr.port() }
+        Self {
+            host: Host::Ip(addr.ip()),
+            port: addr.port(),
+        }
     }
 }
 

@@ -62,9 +62,15 @@ impl Behaviour {
         start: Start,
         rng: ChaCha20Rng,
     ) -> Result<Self, KeyError> {
-        let keys = keypair.clone().try_into_ed25519().map_err(|_| KeyError::NotEd25519)?;
+        let keys = keypair
+            .clone()
+            .try_into_ed25519()
+            .map_err(|_| KeyError::NotEd25519)?;
         let epoch = Instant::now();
-        let now = Now { mono: Duration::ZERO, unix: unix_time() };
+        let now = Now {
+            mono: Duration::ZERO,
+            unix: unix_time(),
+        };
         Ok(Self {
             gate: Gate::new(config.ip_limits.per_ip.is_some()),
             machine: Machine::new(config, keys, start, rng, now),
@@ -136,7 +142,13 @@ impl Behaviour {
 
     /// How to tell somebody of this node, given where it can be dialled.
     pub fn descriptor(&self, host: Host, ports: Vec<u16>) -> Descriptor {
-        Descriptor { chain: self.machine.config().chain, node: self.me(), host, ports, mask: None }
+        Descriptor {
+            chain: self.machine.config().chain,
+            node: self.me(),
+            host,
+            ports,
+            mask: None,
+        }
     }
 
     /// Bytes of another protocol arrived from a peer: its link is alive.
@@ -155,7 +167,10 @@ impl Behaviour {
     }
 
     fn now(&self) -> Now {
-        Now { mono: self.epoch.elapsed(), unix: unix_time() }
+        Now {
+            mono: self.epoch.elapsed(),
+            unix: unix_time(),
+        }
     }
 
     fn input(&mut self, input: Input) {
@@ -173,19 +188,28 @@ impl Behaviour {
     fn on_established(&mut self, id: ConnectionId, peer: PeerId, endpoint: &ConnectedPoint) {
         self.gate.established(id, peer);
         let dialled_as = self.dials.remove(&id);
-        let Ok(node) = NodeKey::from_peer_id(&peer) else { return };
+        let Ok(node) = NodeKey::from_peer_id(&peer) else {
+            return;
+        };
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
         self.names.insert(id, conn);
         self.conns.insert(conn, (peer, id));
         let remote = Address::from_multiaddr(endpoint.get_remote_address());
         let dialled = dialled_as.is_some() || endpoint.is_dialer();
-        self.input(Input::Connected { conn, peer: node, dialled, remote });
+        self.input(Input::Connected {
+            conn,
+            peer: node,
+            dialled,
+            remote,
+        });
     }
 
     fn on_dial_failure(&mut self, id: ConnectionId, error: &DialError) {
         self.gate.failed(id);
-        let Some(peer) = self.dials.remove(&id) else { return };
+        let Some(peer) = self.dials.remove(&id) else {
+            return;
+        };
         let why = match error {
             DialError::WrongPeerId { .. } => SeedFailure::WrongKey,
             // The noise handshake has failed, or somebody speaks another protocol.
@@ -204,7 +228,11 @@ impl Behaviour {
         let opts = opts.condition(PeerCondition::NotDialing);
         let accepts = self.machine.config().roles.accepts_connections;
         // Reusing the listening port would show it; who can't be dialled has none to show.
-        let opts = if accepts { opts.build() } else { opts.allocate_new_port().build() };
+        let opts = if accepts {
+            opts.build()
+        } else {
+            opts.allocate_new_port().build()
+        };
         self.dials.insert(opts.connection_id(), peer);
         ToSwarm::Dial { opts }
     }
@@ -217,49 +245,49 @@ impl Behaviour {
             Output::Send(conn, message) => {
                 let (peer_id, id) = *self.conns.get(&conn)?;
                 let event = Command::Send(Box::new(message));
-                ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(id), event }
+                ToSwarm::NotifyHandler {
+                    peer_id,
+                    handler: NotifyHandler::One(id),
+                    event,
+                }
             }
             Output::Close(conn) => {
                 let (peer_id, id) = *self.conns.get(&conn)?;
-                ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) }
+                ToSwarm::CloseConnection {
+                    peer_id,
+                    connection: CloseConnection::One(id),
+                }
             }
         })
     }
 }
 
-/// Whether a dial failed after somebody had answered.
+/// Whether somebody answered a dial, and could not agree with us on a protocol. Whoever merely
+/// closes the connection may be a node that is too busy.
 fn speaks_otherwise(error: &libp2p::TransportError<std::io::Error>) -> bool {
-    use std::io::ErrorKind;
-    let libp2p::TransportError::Other(error) = error else { return false };
-    let unreachable = [
-        ErrorKind::ConnectionRefused,
-        ErrorKind::TimedOut,
-        ErrorKind::HostUnreachable,
-        ErrorKind::NetworkUnreachable,
-        ErrorKind::AddrNotAvailable,
-        ErrorKind::PermissionDenied,
+    let libp2p::TransportError::Other(error) = error else {
+        return false;
+    };
+    // libp2p wraps the reason several times, in types that can't be named here.
+    let text = format!("{error:?}").to_ascii_lowercase();
+    let strange = [
+        "select(",
+        "negotiation",
+        "invaliddata",
+        "decrypt",
+        "handshake",
     ];
-    // libp2p wraps the reason several times and gives the kind `Other`.
-    let mut inner: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = inner {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            if unreachable.contains(&io.kind()) {
-                return false;
-            }
-            if let Some(wrapped) = io.get_ref() {
-                inner = Some(wrapped);
-                continue;
-            }
-        }
-        inner = error.source();
-    }
-    let text = error.to_string().to_ascii_lowercase();
-    !text.contains("timeout") && !text.contains("timed out") && !text.contains("refused")
+    strange.iter().any(|word| text.contains(word)) && !text.contains("os {")
 }
 
-#[expect(clippy::disallowed_methods, reason = "here the clock comes in; the machine is told the time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "here the clock comes in; the machine is told the time"
+)]
 fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 impl NetworkBehaviour for Behaviour {
@@ -313,7 +341,9 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionEstablished(e) => self.on_established(e.connection_id, e.peer_id, e.endpoint),
+            FromSwarm::ConnectionEstablished(e) => {
+                self.on_established(e.connection_id, e.peer_id, e.endpoint)
+            }
             FromSwarm::ConnectionClosed(e) => {
                 self.gate.closed(e.connection_id);
                 if let Some(conn) = self.names.remove(&e.connection_id) {
@@ -321,7 +351,11 @@ impl NetworkBehaviour for Behaviour {
                     self.input(Input::Disconnected(conn));
                 }
             }
-            FromSwarm::DialFailure(DialFailure { connection_id, error, .. }) => {
+            FromSwarm::DialFailure(DialFailure {
+                connection_id,
+                error,
+                ..
+            }) => {
                 self.on_dial_failure(connection_id, error);
             }
             FromSwarm::ListenFailure(e) => self.gate.failed(e.connection_id),
@@ -335,7 +369,9 @@ impl NetworkBehaviour for Behaviour {
         id: ConnectionId,
         event: THandlerOutEvent<Self>,
     ) {
-        let Some(conn) = self.names.get(&id).copied() else { return };
+        let Some(conn) = self.names.get(&id).copied() else {
+            return;
+        };
         match event {
             Report::Message(message) => self.input(Input::Message(conn, *message)),
             Report::Broken(reason) => self.input(Input::Broken(conn, reason)),

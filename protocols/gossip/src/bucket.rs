@@ -14,7 +14,12 @@ pub(crate) struct TokenBucket {
 impl TokenBucket {
     /// A full bucket.
     pub(crate) fn new(size: u32, per_second: f64, now: Duration) -> Self {
-        Self { tokens: size.into(), size: size.into(), per_second, last: now }
+        Self {
+            tokens: size.into(),
+            size: size.into(),
+            per_second,
+            last: now,
+        }
     }
 
     /// Takes one token when there is one.

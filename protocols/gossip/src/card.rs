@@ -75,7 +75,8 @@ impl Card {
 
     /// Parses and verifies a card for one walk, on one chain, at one time. `None` when anything is wrong.
     pub(crate) fn parse(bytes: &[u8], id: &WalkId, chain: Chain, unix: u64) -> Option<Self> {
-        let (encoded, signature) = bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE_LEN)?)?;
+        let (encoded, signature) =
+            bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE_LEN)?)?;
         let mut r = Reader::new(encoded);
         let card = Self {
             chain: r.text8()?.parse().ok()?,
@@ -99,7 +100,9 @@ impl Card {
             return None;
         }
         let public = card.node.public()?;
-        public.verify(&[CARD_DOMAIN, id, encoded].concat(), signature).then_some(card)
+        public
+            .verify(&[CARD_DOMAIN, id, encoded].concat(), signature)
+            .then_some(card)
     }
 }
 
@@ -126,7 +129,15 @@ impl SealSecret {
             return None;
         }
         let cipher = cipher(shared.as_bytes(), theirs, &self.public(), id, to);
-        let plain = cipher.decrypt(&Nonce::default(), Payload { msg: body, aad: SEAL_DOMAIN }).ok()?;
+        let plain = cipher
+            .decrypt(
+                &Nonce::default(),
+                Payload {
+                    msg: body,
+                    aad: SEAL_DOMAIN,
+                },
+            )
+            .ok()?;
         read_addresses(&plain)
     }
 }
@@ -148,19 +159,37 @@ pub(crate) fn seal(
     let cipher = cipher(shared.as_bytes(), &ours, &card.seal_key, id, &card.node);
     let plain = write_addresses(addresses);
     // The key is used once, so the nonce may be constant.
-    let body = cipher.encrypt(&Nonce::default(), Payload { msg: &plain, aad: SEAL_DOMAIN }).ok()?;
+    let body = cipher
+        .encrypt(
+            &Nonce::default(),
+            Payload {
+                msg: &plain,
+                aad: SEAL_DOMAIN,
+            },
+        )
+        .ok()?;
     Some([ours.as_slice(), &body].concat())
 }
 
-fn cipher(shared: &[u8; 32], ephemeral: &[u8; 32], card: &[u8; 32], id: &WalkId, to: &NodeKey) -> Aes256Gcm {
+fn cipher(
+    shared: &[u8; 32],
+    ephemeral: &[u8; 32],
+    card: &[u8; 32],
+    id: &WalkId,
+    to: &NodeKey,
+) -> Aes256Gcm {
     let info = [SEAL_DOMAIN, ephemeral, card, id, &to.0].concat();
     let mut key = Zeroizing::new([0u8; 32]);
-    Hkdf::<Sha256>::new(None, shared).expand(&info, key.as_mut()).expect("32 bytes can be derived");
+    Hkdf::<Sha256>::new(None, shared)
+        .expand(&info, key.as_mut())
+        .expect("32 bytes can be derived");
     Aes256Gcm::new_from_slice(key.as_ref()).expect("the key has 32 bytes")
 }
 
 fn write_addresses(addresses: &[Address]) -> [u8; PLAIN_LEN] {
-    let literal = addresses.iter().filter_map(|address| Some((address.ip()?, address.port)));
+    let literal = addresses
+        .iter()
+        .filter_map(|address| Some((address.ip()?, address.port)));
     let mut body = Vec::with_capacity(PLAIN_LEN);
     let mut count = 0u8;
     for (ip, port) in literal.take(MAX_ADVERTISED) {
@@ -197,7 +226,10 @@ fn read_addresses(plain: &[u8]) -> Option<Vec<Address>> {
             _ => return None,
         };
         let port = r.u16().filter(|port| *port != 0)?;
-        addresses.push(Address { host: Host::Ip(ip), port });
+        addresses.push(Address {
+            host: Host::Ip(ip),
+            port,
+        });
     }
     Some(addresses)
 }
@@ -211,7 +243,9 @@ mod tests {
     use super::*;
 
     fn pair() -> ed25519::Keypair {
-        ed25519::SecretKey::try_from_bytes([1u8; 32]).unwrap().into()
+        ed25519::SecretKey::try_from_bytes([1u8; 32])
+            .unwrap()
+            .into()
     }
 
     fn card(secret: &SealSecret) -> Card {
@@ -233,13 +267,20 @@ mod tests {
         let bytes = card.sign(&[9; 16], &pair());
         assert_eq!(Card::parse(&bytes, &[9; 16], Chain::Dev, 1000), Some(card));
         assert_eq!(Card::parse(&bytes, &[8; 16], Chain::Dev, 1000), None);
-        assert_eq!(Card::parse(&bytes, &[9; 16], Chain::BaseMainnet, 1000), None);
+        assert_eq!(
+            Card::parse(&bytes, &[9; 16], Chain::BaseMainnet, 1000),
+            None
+        );
         assert_eq!(Card::parse(&bytes, &[9; 16], Chain::Dev, 1060), None);
         assert_eq!(Card::parse(&bytes, &[9; 16], Chain::Dev, 800), None);
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 1;
-            assert_eq!(Card::parse(&bad, &[9; 16], Chain::Dev, 1000), None, "byte {at}");
+            assert_eq!(
+                Card::parse(&bad, &[9; 16], Chain::Dev, 1000),
+                None,
+                "byte {at}"
+            );
         }
     }
 

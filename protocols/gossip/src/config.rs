@@ -31,13 +31,23 @@ pub struct IpLimits {
 
 impl Default for IpLimits {
     fn default() -> Self {
-        Self { per_ip: Some(1), per_24: Some(2), per_48: Some(2), spare_local_prefixes: true }
+        Self {
+            per_ip: Some(1),
+            per_24: Some(2),
+            per_48: Some(2),
+            spare_local_prefixes: true,
+        }
     }
 }
 
 impl IpLimits {
     /// No limit at all: for several nodes behind one address.
-    pub const NONE: Self = Self { per_ip: None, per_24: None, per_48: None, spare_local_prefixes: true };
+    pub const NONE: Self = Self {
+        per_ip: None,
+        per_24: None,
+        per_48: None,
+        spare_local_prefixes: true,
+    };
 }
 
 /// Intervals and deadlines. Each is jittered by a quarter where many nodes might fall into step.
@@ -162,7 +172,11 @@ impl Config {
     pub fn new(chain: Chain) -> Self {
         Self {
             chain,
-            roles: Roles { routes: true, exits: false, accepts_connections: true },
+            roles: Roles {
+                routes: true,
+                exits: false,
+                accepts_connections: true,
+            },
             originates: true,
             advertise: Vec::new(),
             target: 4,
@@ -189,13 +203,24 @@ impl Config {
     pub(crate) fn clamped(mut self) -> Self {
         self.cap = self.cap.clamp(1, MAX_NEIGHBOURS);
         self.target = self.target.clamp(1, self.cap);
-        self.radius = self.radius.clamp(*RADIUS_RANGE.start(), *RADIUS_RANGE.end());
+        self.radius = self
+            .radius
+            .clamp(*RADIUS_RANGE.start(), *RADIUS_RANGE.end());
         self.min_hops = self.min_hops.clamp(1, MAX_HOPS);
         self.max_guests = self.max_guests.clamp(1, 256);
-        self.near_share = if self.near_share.is_finite() { self.near_share.clamp(0.0, 1.0) } else { 0.5 };
+        self.near_share = if self.near_share.is_finite() {
+            self.near_share.clamp(0.0, 1.0)
+        } else {
+            0.5
+        };
         self.advertise.truncate(MAX_ADVERTISED);
-        self.policy.truncate(self.policy.floor_char_boundary(crate::record::MAX_POLICY_LEN));
-        self.country = self.country.filter(|code| code.iter().all(u8::is_ascii_uppercase));
+        self.policy.truncate(
+            self.policy
+                .floor_char_boundary(crate::record::MAX_POLICY_LEN),
+        );
+        self.country = self
+            .country
+            .filter(|code| code.iter().all(u8::is_ascii_uppercase));
         self.timing.record_life = self.timing.record_life.min(crate::record::MAX_RECORD_LIFE);
         self
     }

@@ -42,7 +42,9 @@ pub enum DescriptorError {
     #[error("a descriptor begins with `masq://`")]
     Scheme,
     /// No `:` after the chain.
-    #[error("the chain and the node key must be separated by `:`, as in `masq://dev:KEY@host:port`")]
+    #[error(
+        "the chain and the node key must be separated by `:`, as in `masq://dev:KEY@host:port`"
+    )]
     NoKey,
     /// The chain is not one that exists.
     #[error("{0}")]
@@ -94,13 +96,19 @@ impl Descriptor {
         if self.chain == ours {
             Ok(())
         } else {
-            Err(DescriptorError::WrongChain { theirs: self.chain, ours })
+            Err(DescriptorError::WrongChain {
+                theirs: self.chain,
+                ours,
+            })
         }
     }
 
     /// One address per port, in order.
     pub fn addresses(&self) -> Vec<Address> {
-        let address = |port: &u16| Address { host: self.host.clone(), port: *port };
+        let address = |port: &u16| Address {
+            host: self.host.clone(),
+            port: *port,
+        };
         self.ports.iter().map(address).collect()
     }
 }
@@ -127,7 +135,9 @@ impl FromStr for Descriptor {
         if text.len() > MAX_DESCRIPTOR_LEN {
             return Err(DescriptorError::TooLong(text.len()));
         }
-        let rest = text.strip_prefix("masq://").ok_or(DescriptorError::Scheme)?;
+        let rest = text
+            .strip_prefix("masq://")
+            .ok_or(DescriptorError::Scheme)?;
         let (rest, options) = match rest.split_once('?') {
             Some((rest, options)) => (rest, Some(options)),
             None => (rest, None),
@@ -138,14 +148,23 @@ impl FromStr for Descriptor {
         let node: NodeKey = key.parse()?;
         let (host, ports) = split_host(place)?;
         let host = Host::parse(host).ok_or_else(|| DescriptorError::Host(host.to_owned()))?;
-        Ok(Self { chain, node, host, ports: parse_ports(ports)?, mask: parse_options(options)? })
+        Ok(Self {
+            chain,
+            node,
+            host,
+            ports: parse_ports(ports)?,
+            mask: parse_options(options)?,
+        })
     }
 }
 
 /// Splits at the colon before the ports, which is not one inside brackets.
 fn split_host(place: &str) -> Result<(&str, &str), DescriptorError> {
     let after_brackets = place.rfind(']').map_or(0, |at| at + 1);
-    let colon = place[after_brackets..].find(':').ok_or(DescriptorError::NoPort)? + after_brackets;
+    let colon = place[after_brackets..]
+        .find(':')
+        .ok_or(DescriptorError::NoPort)?
+        + after_brackets;
     let (host, ports) = (&place[..colon], &place[colon + 1..]);
     if ports.is_empty() {
         return Err(DescriptorError::NoPort);
@@ -161,10 +180,17 @@ fn parse_ports(text: &str) -> Result<Vec<u16>, DescriptorError> {
     let wrong = || DescriptorError::Port(text.to_owned());
     let port = |p: &str| {
         let digits = !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit());
-        p.parse::<u16>().ok().filter(|port| digits && *port != 0).ok_or_else(wrong)
+        p.parse::<u16>()
+            .ok()
+            .filter(|port| digits && *port != 0)
+            .ok_or_else(wrong)
     };
     let ports = text.split(',').map(port).collect::<Result<Vec<_>, _>>()?;
-    if ports.len() > MAX_PORTS { Err(wrong()) } else { Ok(ports) }
+    if ports.len() > MAX_PORTS {
+        Err(wrong())
+    } else {
+        Ok(ports)
+    }
 }
 
 fn parse_options(text: Option<&str>) -> Result<Option<String>, DescriptorError> {
@@ -174,7 +200,9 @@ fn parse_options(text: Option<&str>) -> Result<Option<String>, DescriptorError> 
         let wrong = || DescriptorError::Option(option.to_owned());
         let (name, value) = option.split_once('=').ok_or_else(wrong)?;
         let fine = (1..=MAX_MASK_LEN).contains(&value.len())
-            && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            && value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if name != "mask" || mask.is_some() || !fine {
             return Err(wrong());
         }

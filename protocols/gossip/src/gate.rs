@@ -60,15 +60,26 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(per_ip: bool) -> Self {
-        Self { per_ip, ..Self::default() }
+        Self {
+            per_ip,
+            ..Self::default()
+        }
     }
 
-    pub(crate) fn pending_in(&mut self, id: ConnectionId, remote: &Multiaddr) -> Result<(), GateError> {
+    pub(crate) fn pending_in(
+        &mut self,
+        id: ConnectionId,
+        remote: &Multiaddr,
+    ) -> Result<(), GateError> {
         if self.pending_in.len() >= MAX_PENDING_IN {
             return Err(GateError::Pending);
         }
         let ip = Address::from_multiaddr(remote).and_then(|address| address.ip());
-        let same = self.pending_in.values().filter(|other| ip.is_some() && **other == ip).count();
+        let same = self
+            .pending_in
+            .values()
+            .filter(|other| ip.is_some() && **other == ip)
+            .count();
         if self.per_ip && same >= MAX_PENDING_IN_PER_IP {
             return Err(GateError::PendingFromAddress);
         }
@@ -85,12 +96,22 @@ impl Gate {
     }
 
     /// Whether an authenticated connection may be established. It is counted by [`Gate::established`].
-    pub(crate) fn may_establish(&mut self, id: ConnectionId, peer: &PeerId) -> Result<(), GateError> {
+    pub(crate) fn may_establish(
+        &mut self,
+        id: ConnectionId,
+        peer: &PeerId,
+    ) -> Result<(), GateError> {
         self.failed(id);
         if self.established.len() >= MAX_ESTABLISHED {
             return Err(GateError::Total);
         }
-        if self.established.values().filter(|other| *other == peer).count() >= MAX_PER_PEER {
+        if self
+            .established
+            .values()
+            .filter(|other| *other == peer)
+            .count()
+            >= MAX_PER_PEER
+        {
             return Err(GateError::Peer);
         }
         Ok(())
@@ -119,15 +140,26 @@ mod tests {
     #[test]
     fn s4_one_stalling_address_does_not_fill_the_gate() {
         let mut gate = Gate::new(true);
-        let from = |ip: u8| format!("/ip4/198.51.100.{ip}/tcp/9").parse::<Multiaddr>().unwrap();
+        let from = |ip: u8| {
+            format!("/ip4/198.51.100.{ip}/tcp/9")
+                .parse::<Multiaddr>()
+                .unwrap()
+        };
         for i in 0..MAX_PENDING_IN_PER_IP {
-            gate.pending_in(ConnectionId::new_unchecked(i), &from(1)).unwrap();
+            gate.pending_in(ConnectionId::new_unchecked(i), &from(1))
+                .unwrap();
         }
         let id = ConnectionId::new_unchecked(100);
-        assert_eq!(gate.pending_in(id, &from(1)), Err(GateError::PendingFromAddress));
+        assert_eq!(
+            gate.pending_in(id, &from(1)),
+            Err(GateError::PendingFromAddress)
+        );
         assert_eq!(gate.pending_in(id, &from(2)), Ok(()));
         gate.failed(ConnectionId::new_unchecked(0));
-        assert_eq!(gate.pending_in(ConnectionId::new_unchecked(101), &from(1)), Ok(()));
+        assert_eq!(
+            gate.pending_in(ConnectionId::new_unchecked(101), &from(1)),
+            Ok(())
+        );
     }
 
     #[test]
@@ -139,8 +171,14 @@ mod tests {
             gate.may_establish(id, &peer).unwrap();
             gate.established(id, peer);
         }
-        assert_eq!(gate.may_establish(ConnectionId::new_unchecked(9), &peer), Err(GateError::Peer));
+        assert_eq!(
+            gate.may_establish(ConnectionId::new_unchecked(9), &peer),
+            Err(GateError::Peer)
+        );
         gate.closed(ConnectionId::new_unchecked(0));
-        assert_eq!(gate.may_establish(ConnectionId::new_unchecked(9), &peer), Ok(()));
+        assert_eq!(
+            gate.may_establish(ConnectionId::new_unchecked(9), &peer),
+            Ok(())
+        );
     }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures::{AsyncRead, AsyncWrite, Future};
 use libp2p::core::upgrade::ReadyUpgrade;
 use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound, FullyNegotiatedOutbound};
-use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, Stream, StreamProtocol, SubstreamProtocol};
+use libp2p::swarm::{
+    ConnectionHandler, ConnectionHandlerEvent, Stream, StreamProtocol, SubstreamProtocol,
+};
 
 use crate::event::DownReason;
 use crate::wire::{MAX_MESSAGE_LEN, Message};
@@ -91,7 +93,11 @@ impl Inbox {
         Some(message)
     }
 
-    fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<Message, DownReason>> {
+    fn poll(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Message, DownReason>> {
         loop {
             if let Some(message) = self.next() {
                 return Poll::Ready(message);
@@ -100,7 +106,8 @@ impl Inbox {
             let have = self.bytes.len();
             self.bytes.resize(have + READ_CHUNK, 0);
             let read = Pin::new(&mut *stream).poll_read(cx, &mut self.bytes[have..]);
-            self.bytes.truncate(have + if let Poll::Ready(Ok(n)) = read { n } else { 0 });
+            self.bytes
+                .truncate(have + if let Poll::Ready(Ok(n)) = read { n } else { 0 });
             match read {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => {}
@@ -116,7 +123,11 @@ impl Outbox {
         let body = message.encode();
         let Ok(len) = u16::try_from(body.len()) else {
             // The machine keeps messages small; losing one is better than a wrong length.
-            tracing::error!(len = body.len(), max = MAX_MESSAGE_LEN, "message too long, not sent");
+            tracing::error!(
+                len = body.len(),
+                max = MAX_MESSAGE_LEN,
+                "message too long, not sent"
+            );
             return true;
         };
         let mut frame = Vec::with_capacity(HEADER + body.len());
@@ -177,8 +188,18 @@ impl Handler {
         }
     }
 
+    /// A second stream is not part of the protocol; the first one stays.
+    fn on_stream(&mut self, stream: Stream) {
+        if self.stream.is_none() && self.broken == Broken::No {
+            self.stream = Some(stream);
+            self.wake();
+        }
+    }
+
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, DownReason>> {
-        let Some(stream) = self.stream.as_mut() else { return Poll::Pending };
+        let Some(stream) = self.stream.as_mut() else {
+            return Poll::Pending;
+        };
         if let Poll::Ready(Err(_)) = self.writing.poll(stream, cx) {
             return Poll::Ready(Err(DownReason::Lost));
         }
@@ -209,7 +230,9 @@ impl ConnectionHandler for Handler {
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
         if let Broken::Report(reason) = self.broken {
             self.broken = Broken::Reported;
-            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Report::Broken(reason)));
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Report::Broken(
+                reason,
+            )));
         }
         if std::mem::take(&mut self.opens) {
             let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ());
@@ -223,7 +246,9 @@ impl ConnectionHandler for Handler {
             Poll::Ready(Err(reason)) => {
                 self.break_off(reason);
                 self.broken = Broken::Reported;
-                Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Report::Broken(reason)))
+                Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Report::Broken(
+                    reason,
+                )))
             }
             Poll::Pending => {
                 self.waker = Some(cx.waker().clone());
@@ -234,8 +259,12 @@ impl ConnectionHandler for Handler {
 
     /// Delivers what was queued, for a bounded time.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::ToBehaviour>> {
-        let Some(stream) = self.stream.as_mut() else { return Poll::Ready(None) };
-        let deadline = self.flush_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH_TIME)));
+        let Some(stream) = self.stream.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let deadline = self
+            .flush_deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH_TIME)));
         let late = deadline.as_mut().poll(cx).is_ready();
         if self.writing.poll(stream, cx).is_pending() && !late {
             return Poll::Pending;
@@ -260,14 +289,12 @@ impl ConnectionHandler for Handler {
         event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol>,
     ) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. })
-            | ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
-                // A second stream is not part of the protocol; the first one stays.
-                if self.stream.is_none() && self.broken == Broken::No {
-                    self.stream = Some(protocol);
-                    self.wake();
-                }
-            }
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol, ..
+            })
+            | ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
+                protocol, ..
+            }) => self.on_stream(protocol),
             ConnectionEvent::DialUpgradeError(_) => self.break_off(DownReason::Misbehaved),
             _ => {}
         }

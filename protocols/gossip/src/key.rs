@@ -68,7 +68,8 @@ impl NodeKey {
         let mut bytes = [0u8; ED25519_PREFIX.len() + NODE_KEY_LEN];
         bytes[..ED25519_PREFIX.len()].copy_from_slice(&ED25519_PREFIX);
         bytes[ED25519_PREFIX.len()..].copy_from_slice(&self.0);
-        let hash = Multihash::wrap(IDENTITY_CODE, &bytes).expect("36 bytes fit a 64-byte multihash");
+        let hash =
+            Multihash::wrap(IDENTITY_CODE, &bytes).expect("36 bytes fit a 64-byte multihash");
         PeerId::from_multihash(hash).expect("identity hashes up to 42 bytes are peer ids")
     }
 
@@ -117,7 +118,9 @@ impl FromStr for NodeKey {
         if text.chars().count() != NODE_KEY_TEXT_LEN {
             return Err(KeyError::Length(text.chars().count()));
         }
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Alphabet)?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|_| KeyError::Alphabet)?;
         let bytes: [u8; NODE_KEY_LEN] = bytes.try_into().map_err(|_| KeyError::Alphabet)?;
         Self::try_from_bytes(bytes)
     }
@@ -145,7 +148,10 @@ impl TryFrom<&PublicKey> for NodeKey {
     type Error = KeyError;
 
     fn try_from(key: &PublicKey) -> Result<Self, KeyError> {
-        let key = key.clone().try_into_ed25519().map_err(|_| KeyError::NotEd25519)?;
+        let key = key
+            .clone()
+            .try_into_ed25519()
+            .map_err(|_| KeyError::NotEd25519)?;
         Ok(Self(key.to_bytes()))
     }
 }

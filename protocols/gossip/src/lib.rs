@@ -30,7 +30,9 @@ mod wire;
 pub use address::{Address, Host, MAX_HOST_LEN};
 pub use behaviour::Behaviour;
 pub use chain::{Chain, UnknownChain};
-pub use config::{Config, IpLimits, MAX_ADVERTISED, MAX_HOPS, MAX_NEIGHBOURS, RADIUS_RANGE, Timing};
+pub use config::{
+    Config, IpLimits, MAX_ADVERTISED, MAX_HOPS, MAX_NEIGHBOURS, RADIUS_RANGE, Timing,
+};
 pub use descriptor::{Descriptor, DescriptorError, MAX_DESCRIPTOR_LEN, MAX_MASK_LEN, MAX_PORTS};
 pub use event::{DownReason, Event, RefuseReason, Remembered, SeedFailure, Stage, Start};
 pub use gate::GateError;

@@ -126,7 +126,9 @@ impl Neighbourhood {
     /// Every listed edge once, the smaller key first.
     pub fn all_edges(&self) -> impl Iterator<Item = (NodeKey, NodeKey)> {
         self.edges.iter().flat_map(|(from, to)| {
-            to.iter().filter(move |to| from < *to).map(move |to| (*from, *to))
+            to.iter()
+                .filter(move |to| from < *to)
+                .map(move |to| (*from, *to))
         })
     }
 
@@ -137,6 +139,9 @@ impl Neighbourhood {
 
     /// Neighbours on whose links own circuits begin and end.
     pub fn entries(&self) -> impl Iterator<Item = NodeKey> {
-        self.links.iter().filter(|link| link.entry.ours()).map(|link| link.node)
+        self.links
+            .iter()
+            .filter(|link| link.entry.ours())
+            .map(|link| link.node)
     }
 }

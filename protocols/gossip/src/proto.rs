@@ -20,7 +20,9 @@
 use std::borrow::Cow;
 
 use quick_protobuf::sizeofs::{sizeof_len, sizeof_varint};
-use quick_protobuf::{BytesReader, Error, MessageRead, MessageWrite, Result, Writer, WriterBackend};
+use quick_protobuf::{
+    BytesReader, Error, MessageRead, MessageWrite, Result, Writer, WriterBackend,
+};
 
 /// Most records in one message. Guess: the largest 64 fit a message with room.
 pub(crate) const MAX_RECORDS: usize = 64;
@@ -143,18 +145,37 @@ impl MessageWrite for Frame<'_> {
     fn get_size(&self) -> usize {
         let tag_len = |tag: u32| sizeof_varint(tag.into());
         let numbers = self.numbers().into_iter().filter(|(_, value)| *value != 0);
-        let blobs = self.blobs().into_iter().filter(|(_, bytes)| !bytes.is_empty());
-        numbers.map(|(tag, value)| tag_len(tag) + sizeof_varint(value)).sum::<usize>()
-            + blobs.map(|(tag, bytes)| tag_len(tag) + sizeof_len(bytes.len())).sum::<usize>()
-            + self.record.iter().map(|bytes| 1 + sizeof_len(bytes.len())).sum::<usize>()
-            + self.port.iter().map(|port| 1 + sizeof_varint((*port).into())).sum::<usize>()
+        let blobs = self
+            .blobs()
+            .into_iter()
+            .filter(|(_, bytes)| !bytes.is_empty());
+        numbers
+            .map(|(tag, value)| tag_len(tag) + sizeof_varint(value))
+            .sum::<usize>()
+            + blobs
+                .map(|(tag, bytes)| tag_len(tag) + sizeof_len(bytes.len()))
+                .sum::<usize>()
+            + self
+                .record
+                .iter()
+                .map(|bytes| 1 + sizeof_len(bytes.len()))
+                .sum::<usize>()
+            + self
+                .port
+                .iter()
+                .map(|port| 1 + sizeof_varint((*port).into()))
+                .sum::<usize>()
     }
 
     fn write_message<W: WriterBackend>(&self, w: &mut Writer<W>) -> Result<()> {
         for (tag, value) in self.numbers().into_iter().filter(|(_, value)| *value != 0) {
             w.write_with_tag(tag, |w| w.write_varint(value))?;
         }
-        for (tag, bytes) in self.blobs().into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
+        for (tag, bytes) in self
+            .blobs()
+            .into_iter()
+            .filter(|(_, bytes)| !bytes.is_empty())
+        {
             w.write_with_tag(tag, |w| w.write_bytes(bytes))?;
         }
         for bytes in &self.record {
@@ -177,7 +198,8 @@ impl<'a> Frame<'a> {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.get_size());
         let mut writer = Writer::new(&mut out);
-        self.write_message(&mut writer).expect("writing to a vector cannot fail");
+        self.write_message(&mut writer)
+            .expect("writing to a vector cannot fail");
         out
     }
 }
@@ -186,5 +208,6 @@ impl<'a> Frame<'a> {
 #[cfg(test)]
 pub(crate) fn library_round_trip(frame: &Frame<'_>) -> bool {
     let with_length = quick_protobuf::serialize_into_vec(frame).expect("writes");
-    quick_protobuf::deserialize_from_slice::<Frame<'_>>(&with_length).is_ok_and(|back| back == *frame)
+    quick_protobuf::deserialize_from_slice::<Frame<'_>>(&with_length)
+        .is_ok_and(|back| back == *frame)
 }

@@ -158,7 +158,12 @@ impl Record {
         out.extend_from_slice(&self.version.to_be_bytes());
         out.extend_from_slice(&self.earning_wallet);
         let rates = &self.rates;
-        for rate in [rates.routing_byte, rates.routing_package, rates.exit_byte, rates.exit_package] {
+        for rate in [
+            rates.routing_byte,
+            rates.routing_package,
+            rates.exit_byte,
+            rates.exit_package,
+        ] {
             out.extend_from_slice(&rate.to_be_bytes());
         }
         out.push(self.roles.to_bits());
@@ -177,12 +182,20 @@ impl Record {
     fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut reader = Reader::new(bytes);
         let record = Self::read(&mut reader)?;
-        if reader.is_empty() { Ok(record) } else { Err(RecordError::Layout) }
+        if reader.is_empty() {
+            Ok(record)
+        } else {
+            Err(RecordError::Layout)
+        }
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, RecordError> {
         const SHORT: RecordError = RecordError::Layout;
-        let chain = r.text8().ok_or(SHORT)?.parse().map_err(|_| RecordError::Chain)?;
+        let chain = r
+            .text8()
+            .ok_or(SHORT)?
+            .parse()
+            .map_err(|_| RecordError::Chain)?;
         let node = NodeKey(r.array().ok_or(SHORT)?);
         let onion = r.array().ok_or(SHORT)?;
         let previous_onion = match r.u8().ok_or(SHORT)? {
@@ -199,7 +212,11 @@ impl Record {
             exit_package: r.u64().ok_or(SHORT)?,
         };
         let roles = r.u8().and_then(Roles::from_bits).ok_or(SHORT)?;
-        let policy = r.text16().filter(|p| p.len() <= MAX_POLICY_LEN).ok_or(SHORT)?.to_owned();
+        let policy = r
+            .text16()
+            .filter(|p| p.len() <= MAX_POLICY_LEN)
+            .ok_or(SHORT)?
+            .to_owned();
         let country = match r.array().ok_or(SHORT)? {
             [0, 0] => None,
             code if code.iter().all(u8::is_ascii_uppercase) => Some(code),
@@ -207,11 +224,27 @@ impl Record {
         };
         let count = usize::from(r.u8().ok_or(SHORT)?);
         let neighbours = r.bytes(count * 32).ok_or(SHORT)?;
-        let neighbours = neighbours.as_chunks::<32>().0.iter().map(|key| NodeKey(*key)).collect();
+        let neighbours = neighbours
+            .as_chunks::<32>()
+            .0
+            .iter()
+            .map(|key| NodeKey(*key))
+            .collect();
         let (issued, expires) = (r.u64().ok_or(SHORT)?, r.u64().ok_or(SHORT)?);
         Ok(Self {
-            chain, node, onion, previous_onion, version, earning_wallet, rates, roles, policy,
-            country, neighbours, issued, expires,
+            chain,
+            node,
+            onion,
+            previous_onion,
+            version,
+            earning_wallet,
+            rates,
+            roles,
+            policy,
+            country,
+            neighbours,
+            issued,
+            expires,
         })
     }
 
@@ -247,7 +280,11 @@ impl Record {
         let hash = Sha256::digest(&bytes).into();
         let signature = pair.sign(&signed_part(&bytes));
         bytes.extend_from_slice(&signature);
-        Ok(SignedRecord { record: self, bytes, hash })
+        Ok(SignedRecord {
+            record: self,
+            bytes,
+            hash,
+        })
     }
 }
 
@@ -264,7 +301,10 @@ impl SignedRecord {
         if bytes.len() > MAX_RECORD_LEN {
             return Err(RecordError::Layout);
         }
-        let split = bytes.len().checked_sub(SIGNATURE_LEN).ok_or(RecordError::Layout)?;
+        let split = bytes
+            .len()
+            .checked_sub(SIGNATURE_LEN)
+            .ok_or(RecordError::Layout)?;
         let (encoded, signature) = bytes.split_at(split);
         let record = Record::decode(encoded)?;
         record.check()?;
@@ -273,7 +313,11 @@ impl SignedRecord {
             return Err(RecordError::Signature);
         }
         let hash = Sha256::digest(encoded).into();
-        Ok(Self { record, bytes: bytes.to_vec(), hash })
+        Ok(Self {
+            record,
+            bytes: bytes.to_vec(),
+            hash,
+        })
     }
 
     /// The node that bytes claim to be a record of, unverified: to find out whether they are known.
@@ -289,7 +333,11 @@ impl SignedRecord {
     /// [`RecordError::Time`].
     pub fn check_time(&self, unix: u64) -> Result<(), RecordError> {
         let early = self.record.issued > unix.saturating_add(MAX_CLOCK_SKEW.as_secs());
-        if early || self.record.expires <= unix { Err(RecordError::Time) } else { Ok(()) }
+        if early || self.record.expires <= unix {
+            Err(RecordError::Time)
+        } else {
+            Ok(())
+        }
     }
 
     /// What the node says.
@@ -323,7 +371,11 @@ impl std::ops::Deref for SignedRecord {
 
 impl fmt::Debug for SignedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SignedRecord({:?} v{})", self.record.node, self.record.version)
+        write!(
+            f,
+            "SignedRecord({:?} v{})",
+            self.record.node, self.record.version
+        )
     }
 }
 

@@ -124,10 +124,25 @@ struct Connection {
 enum What {
     Wake(usize),
     Birth(usize),
-    Connect { from: usize, peer: NodeKey, addresses: Vec<Address> },
-    DialFailed { at: usize, peer: NodeKey, why: SeedFailure },
-    Deliver { conn: ConnId, to: usize, bytes: Vec<u8> },
-    Ended { conn: ConnId, at: usize },
+    Connect {
+        from: usize,
+        peer: NodeKey,
+        addresses: Vec<Address>,
+    },
+    DialFailed {
+        at: usize,
+        peer: NodeKey,
+        why: SeedFailure,
+    },
+    Deliver {
+        conn: ConnId,
+        to: usize,
+        bytes: Vec<u8>,
+    },
+    Ended {
+        conn: ConnId,
+        at: usize,
+    },
 }
 
 /// A mesh in virtual time.
@@ -185,8 +200,9 @@ impl Sim {
         let mut secret = [0u8; 32];
         secret[..8].copy_from_slice(&self.seed.to_be_bytes());
         secret[8..16].copy_from_slice(&(index as u64).to_be_bytes());
-        let keys: ed25519::Keypair =
-            ed25519::SecretKey::try_from_bytes(secret).expect("32 bytes are a secret key").into();
+        let keys: ed25519::Keypair = ed25519::SecretKey::try_from_bytes(secret)
+            .expect("32 bytes are a secret key")
+            .into();
         let key = NodeKey::from(&keys.public());
         // Public addresses, each in a /24 of its own: 20.0.0.1, 20.0.1.1, …
         let own = Ipv4Addr::from(0x1400_0001u32 + ((index as u32) << 8));
@@ -216,8 +232,20 @@ impl Sim {
             let mut config = config.clone();
             config.roles.exits = index % exit_every == 0;
             let seeds = if index == 0 { vec![] } else { vec![0] };
-            let delay = if index == 0 { Duration::ZERO } else { spread.mul_f64(sim.rng.random()) };
-            sim.add(NodeSpec { config, dialable: true, seeds, ip: None }, delay);
+            let delay = if index == 0 {
+                Duration::ZERO
+            } else {
+                spread.mul_f64(sim.rng.random())
+            };
+            sim.add(
+                NodeSpec {
+                    config,
+                    dialable: true,
+                    seeds,
+                    ip: None,
+                },
+                delay,
+            );
         }
         sim
     }
@@ -268,7 +296,9 @@ impl Sim {
 
     /// Indices of living nodes.
     pub fn alive(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|i| self.nodes[*i].machine.is_some()).collect()
+        (0..self.nodes.len())
+            .filter(|i| self.nodes[*i].machine.is_some())
+            .collect()
     }
 
     /// Events of a node since they were last taken. At most the latest 10,000 are kept.
@@ -279,7 +309,9 @@ impl Sim {
     /// Neighbours of a node, with the entry flags.
     pub fn links(&self, index: usize) -> Vec<(NodeKey, EntryFor)> {
         let machine = self.nodes[index].machine.as_ref();
-        machine.map(|m| m.links().into_iter().map(|l| (l.node, l.entry)).collect()).unwrap_or_default()
+        machine
+            .map(|m| m.links().into_iter().map(|l| (l.node, l.entry)).collect())
+            .unwrap_or_default()
     }
 
     /// Bytes and messages sent so far, in all.
@@ -323,7 +355,9 @@ impl Sim {
 
     /// Cuts the network: nodes of different parts can't reach each other; links fall silent.
     pub fn partition(&mut self, part: impl Fn(usize) -> u8) {
-        self.part = (0..self.nodes.len()).map(|index| (index, part(index))).collect();
+        self.part = (0..self.nodes.len())
+            .map(|index| (index, part(index)))
+            .collect();
     }
 
     /// Joins all parts again.
@@ -339,7 +373,11 @@ impl Sim {
     }
 
     /// Runs until `done`, for at most `most`; says how long it took.
-    pub fn run_until(&mut self, most: Duration, mut done: impl FnMut(&Self) -> bool) -> Option<Duration> {
+    pub fn run_until(
+        &mut self,
+        most: Duration,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Option<Duration> {
         let begin = self.now;
         while self.now < begin + most {
             if done(self) {
@@ -353,7 +391,12 @@ impl Sim {
     /// Whether every living node is at `RouteFound`.
     pub fn all_routed(&self) -> bool {
         let births = self.nodes.iter().all(|node| node.births > 0);
-        births && self.nodes.iter().filter_map(|node| node.machine.as_ref()).all(|m| m.stage() == Stage::RouteFound)
+        births
+            && self
+                .nodes
+                .iter()
+                .filter_map(|node| node.machine.as_ref())
+                .all(|m| m.stage() == Stage::RouteFound)
     }
 
     /// Connected components of living nodes over the links that both ends hold.
@@ -377,11 +420,18 @@ impl Sim {
     }
 
     fn conns_of(&self, index: usize) -> Vec<ConnId> {
-        self.conns.iter().filter(|(_, c)| c.ends.contains(&index)).map(|(id, _)| *id).collect()
+        self.conns
+            .iter()
+            .filter(|(_, c)| c.ends.contains(&index))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     fn clock(&self) -> Now {
-        Now { mono: self.now, unix: EPOCH + self.now.as_secs() }
+        Now {
+            mono: self.now,
+            unix: EPOCH + self.now.as_secs(),
+        }
     }
 
     fn at(&mut self, time: Duration, what: What) {
@@ -391,7 +441,9 @@ impl Sim {
     }
 
     fn step(&mut self, end: Duration) -> bool {
-        let Some(Reverse((time, id))) = self.queue.peek().copied() else { return false };
+        let Some(Reverse((time, id))) = self.queue.peek().copied() else {
+            return false;
+        };
         if time > end {
             return false;
         }
@@ -416,10 +468,17 @@ impl Sim {
                     self.drain(index);
                 }
             }
-            What::Connect { from, peer, addresses } => self.connect(from, peer, &addresses),
+            What::Connect {
+                from,
+                peer,
+                addresses,
+            } => self.connect(from, peer, &addresses),
             What::DialFailed { at, peer, why } => self.input(at, Input::DialFailed { peer, why }),
             What::Deliver { conn, to, bytes } => {
-                let open = self.conns.get(&conn).is_some_and(|c| self.joined(c.ends[0], c.ends[1]));
+                let open = self
+                    .conns
+                    .get(&conn)
+                    .is_some_and(|c| self.joined(c.ends[0], c.ends[1]));
                 if open {
                     match Message::decode(&bytes) {
                         Ok(message) => self.input(to, Input::Message(conn, message)),
@@ -437,7 +496,10 @@ impl Sim {
     fn birth(&mut self, index: usize) {
         let now = self.clock();
         let seeds = self.nodes[index].spec.seeds.clone();
-        let seeds = seeds.into_iter().map(|seed| self.descriptor(seed)).collect();
+        let seeds = seeds
+            .into_iter()
+            .map(|seed| self.descriptor(seed))
+            .collect();
         let node = &mut self.nodes[index];
         node.births += 1;
         let mut config = node.spec.config.clone();
@@ -454,9 +516,17 @@ impl Sim {
             last_version: node.version,
             onion_keys: (onion, None),
         };
-        let rng = ChaCha20Rng::seed_from_u64(self.seed ^ ((index as u64) << 20) ^ (node.births << 50));
+        let rng =
+            ChaCha20Rng::seed_from_u64(self.seed ^ ((index as u64) << 20) ^ (node.births << 50));
         let verifier = Box::new(self.verifier.clone());
-        node.machine = Some(Machine::with_verifier(config, node.keys.clone(), start, rng, now, verifier));
+        node.machine = Some(Machine::with_verifier(
+            config,
+            node.keys.clone(),
+            start,
+            rng,
+            now,
+            verifier,
+        ));
         self.drain(index);
     }
 
@@ -483,35 +553,79 @@ impl Sim {
     }
 
     fn connect(&mut self, from: usize, peer: NodeKey, addresses: &[Address]) {
-        let listening = addresses.iter().filter(|a| a.port == PORT).find_map(|address| {
-            let index = *self.by_ip.get(&address.ip()?)?;
-            let node = &self.nodes[index];
-            (node.machine.is_some() && node.spec.dialable && self.joined(from, index)).then_some(index)
-        });
+        let listening = addresses
+            .iter()
+            .filter(|a| a.port == PORT)
+            .find_map(|address| {
+                let index = *self.by_ip.get(&address.ip()?)?;
+                let node = &self.nodes[index];
+                (node.machine.is_some() && node.spec.dialable && self.joined(from, index))
+                    .then_some(index)
+            });
         // Several nodes may share an address; the one that is meant answers, as by its own port.
         let meant = self.by_key.get(&peer).copied().filter(|index| {
             let node = &self.nodes[*index];
             node.machine.is_some()
                 && node.spec.dialable
                 && self.joined(from, *index)
-                && addresses.iter().any(|address| address.ip() == Some(node.ip))
+                && addresses
+                    .iter()
+                    .any(|address| address.ip() == Some(node.ip))
         });
         let Some(to) = meant.or(listening) else {
             let at = self.now + self.network.dial_failure;
-            return self.at(at, What::DialFailed { at: from, peer, why: SeedFailure::Unreachable });
+            return self.at(
+                at,
+                What::DialFailed {
+                    at: from,
+                    peer,
+                    why: SeedFailure::Unreachable,
+                },
+            );
         };
         if self.nodes[to].key != peer {
-            return self.input(from, Input::DialFailed { peer, why: SeedFailure::WrongKey });
+            return self.input(
+                from,
+                Input::DialFailed {
+                    peer,
+                    why: SeedFailure::WrongKey,
+                },
+            );
         }
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
         let latency = self.latency(from, to);
-        self.conns.insert(conn, Connection { ends: [from, to], latency, last: [self.now; 2] });
-        let address = |index: usize, port: u16| Some(std::net::SocketAddr::new(self.nodes[index].ip, port).into());
+        self.conns.insert(
+            conn,
+            Connection {
+                ends: [from, to],
+                latency,
+                last: [self.now; 2],
+            },
+        );
+        let address = |index: usize, port: u16| {
+            Some(std::net::SocketAddr::new(self.nodes[index].ip, port).into())
+        };
         let (near, far) = (address(to, PORT), address(from, 50_000));
         let key = self.nodes[from].key;
-        self.input(to, Input::Connected { conn, peer: key, dialled: false, remote: far });
-        self.input(from, Input::Connected { conn, peer, dialled: true, remote: near });
+        self.input(
+            to,
+            Input::Connected {
+                conn,
+                peer: key,
+                dialled: false,
+                remote: far,
+            },
+        );
+        self.input(
+            from,
+            Input::Connected {
+                conn,
+                peer,
+                dialled: true,
+                remote: near,
+            },
+        );
     }
 
     fn input(&mut self, index: usize, input: Input) {
@@ -523,10 +637,16 @@ impl Sim {
     }
 
     fn drain(&mut self, index: usize) {
-        while let Some(output) = self.nodes[index].machine.as_mut().and_then(Machine::poll_output) {
+        while let Some(output) = self.nodes[index]
+            .machine
+            .as_mut()
+            .and_then(Machine::poll_output)
+        {
             self.output(index, output);
         }
-        let Some(machine) = self.nodes[index].machine.as_ref() else { return };
+        let Some(machine) = self.nodes[index].machine.as_ref() else {
+            return;
+        };
         let degree = machine.links().len();
         let wake = machine.poll_timeout().max(self.now);
         self.worst_degree = self.worst_degree.max(degree);
@@ -542,7 +662,14 @@ impl Sim {
                 let other = self.by_key.get(&peer).copied().unwrap_or(index);
                 // TCP and noise: three one-way trips before either side may speak.
                 let at = self.now + self.latency(index, other) * 3;
-                self.at(at, What::Connect { from: index, peer, addresses });
+                self.at(
+                    at,
+                    What::Connect {
+                        from: index,
+                        peer,
+                        addresses,
+                    },
+                );
             }
             Output::Send(conn, message) => self.send(index, conn, &message),
             Output::Close(conn) => self.end(conn, index),
@@ -563,24 +690,35 @@ impl Sim {
     }
 
     fn send(&mut self, index: usize, conn: ConnId, message: &Message) {
-        let Some(connection) = self.conns.get_mut(&conn) else { return };
+        let Some(connection) = self.conns.get_mut(&conn) else {
+            return;
+        };
         let side = usize::from(connection.ends[0] != index);
         let to = connection.ends[1 - side];
         let at = (self.now + connection.latency).max(connection.last[side]);
         connection.last[side] = at;
         let bytes = message.encode();
-        assert!(bytes.len() <= crate::wire::MAX_MESSAGE_LEN, "a machine sent an oversize message");
+        assert!(
+            bytes.len() <= crate::wire::MAX_MESSAGE_LEN,
+            "a machine sent an oversize message"
+        );
         self.bytes += bytes.len() as u64 + 2;
         self.messages += 1;
         if let Some(captured) = &self.capture {
-            captured.borrow_mut().push(Captured { from: index, to, bytes: bytes.clone() });
+            captured.borrow_mut().push(Captured {
+                from: index,
+                to,
+                bytes: bytes.clone(),
+            });
         }
         self.at(at, What::Deliver { conn, to, bytes });
     }
 
     /// One end closes: the other learns of it behind what was sent.
     fn end(&mut self, conn: ConnId, index: usize) {
-        let Some(connection) = self.conns.get(&conn) else { return };
+        let Some(connection) = self.conns.get(&conn) else {
+            return;
+        };
         let side = usize::from(connection.ends[0] != index);
         let other = connection.ends[1 - side];
         let at = (self.now + connection.latency).max(connection.last[side]);

@@ -50,7 +50,10 @@ pub(crate) enum Farewell {
 
 /// A message of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(private_interfaces, reason = "the variants' insides are for this crate; others see bytes")]
+#[expect(
+    private_interfaces,
+    reason = "the variants' insides are for this crate; others see bytes"
+)]
 #[non_exhaustive]
 pub enum Message {
     #[doc(hidden)]
@@ -67,7 +70,12 @@ pub enum Message {
     #[doc(hidden)]
     Accept { record: Vec<u8>, entry: bool },
     #[doc(hidden)]
-    Refuse { reason: RefuseReason, introducing: bool, retry_ms: u32, text: String },
+    Refuse {
+        reason: RefuseReason,
+        introducing: bool,
+        retry_ms: u32,
+        text: String,
+    },
     #[doc(hidden)]
     Goodbye(Farewell),
     #[doc(hidden)]
@@ -81,23 +89,46 @@ pub enum Message {
     #[doc(hidden)]
     EntryRelease,
     #[doc(hidden)]
-    Walk { id: WalkId, card: Vec<u8>, left: u32, min: u32, splice: bool },
+    Walk {
+        id: WalkId,
+        card: Vec<u8>,
+        left: u32,
+        min: u32,
+        splice: bool,
+    },
     #[doc(hidden)]
-    Taken { id: WalkId, card: Vec<u8>, sealed: Option<Vec<u8>>, second: bool },
+    Taken {
+        id: WalkId,
+        card: Vec<u8>,
+        sealed: Option<Vec<u8>>,
+        second: bool,
+    },
     #[doc(hidden)]
-    Sealed { id: WalkId, to: NodeKey, sealed: Vec<u8> },
+    Sealed {
+        id: WalkId,
+        to: NodeKey,
+        sealed: Vec<u8>,
+    },
     #[doc(hidden)]
     WalkEnd { id: WalkId },
     #[doc(hidden)]
     SpliceAsk { id: WalkId, card: Vec<u8> },
     #[doc(hidden)]
-    SpliceReply { id: WalkId, agreed: bool, card: Vec<u8>, sealed: Option<Vec<u8>> },
+    SpliceReply {
+        id: WalkId,
+        agreed: bool,
+        card: Vec<u8>,
+        sealed: Option<Vec<u8>>,
+    },
     #[doc(hidden)]
     SpliceGo { id: WalkId },
     #[doc(hidden)]
     Digest([[u8; BUCKET_LEN]; DIGEST_BUCKETS]),
     #[doc(hidden)]
-    DigestList { mask: u16, entries: Vec<DigestEntry> },
+    DigestList {
+        mask: u16,
+        entries: Vec<DigestEntry>,
+    },
     #[doc(hidden)]
     Want(Vec<NodeKey>),
     #[doc(hidden)]
@@ -159,21 +190,42 @@ impl Message {
 
     fn to_frame(&self) -> Frame<'_> {
         match self {
-            Self::Debut { chain, record, wants_entry, ports, invited, card } => Frame {
+            Self::Debut {
+                chain,
+                record,
+                wants_entry,
+                ports,
+                invited,
+                card,
+            } => Frame {
                 kind: kind::DEBUT,
                 chain: chain.as_str().into(),
                 record: vec![record.into()],
                 yes: *wants_entry,
                 port: ports.iter().map(|port| u32::from(*port)).collect(),
-                invited: invited.as_ref().map_or(Cow::Borrowed(&[]), |id| id.as_slice().into()),
-                id: card.as_ref().map_or(Cow::Borrowed(&[]), |(id, _)| id.as_slice().into()),
-                card: card.as_ref().map_or(Cow::Borrowed(&[]), |(_, card)| card.into()),
+                invited: invited
+                    .as_ref()
+                    .map_or(Cow::Borrowed(&[]), |id| id.as_slice().into()),
+                id: card
+                    .as_ref()
+                    .map_or(Cow::Borrowed(&[]), |(id, _)| id.as_slice().into()),
+                card: card
+                    .as_ref()
+                    .map_or(Cow::Borrowed(&[]), |(_, card)| card.into()),
                 ..Frame::default()
             },
-            Self::Accept { record, entry } => {
-                Frame { kind: kind::ACCEPT, record: vec![record.into()], yes: *entry, ..Frame::default() }
-            }
-            Self::Refuse { reason, introducing, retry_ms, text } => Frame {
+            Self::Accept { record, entry } => Frame {
+                kind: kind::ACCEPT,
+                record: vec![record.into()],
+                yes: *entry,
+                ..Frame::default()
+            },
+            Self::Refuse {
+                reason,
+                introducing,
+                retry_ms,
+                text,
+            } => Frame {
                 kind: kind::REFUSE,
                 reason: reason.code(),
                 next: u32::from(*introducing),
@@ -187,15 +239,36 @@ impl Message {
                     Farewell::Spliced => 2,
                     Farewell::Duplicate => 3,
                 };
-                Frame { kind: kind::GOODBYE, reason, ..Frame::default() }
+                Frame {
+                    kind: kind::GOODBYE,
+                    reason,
+                    ..Frame::default()
+                }
             }
-            Self::Ping(nonce) => Frame { kind: kind::PING, nonce: *nonce, ..Frame::default() },
-            Self::Pong(nonce) => Frame { kind: kind::PONG, nonce: *nonce, ..Frame::default() },
-            Self::EntryAsk { insist } => Frame { kind: kind::ENTRY_ASK, yes: *insist, ..Frame::default() },
-            Self::EntryReply { granted } => {
-                Frame { kind: kind::ENTRY_REPLY, yes: *granted, ..Frame::default() }
-            }
-            Self::EntryRelease => Frame { kind: kind::ENTRY_RELEASE, ..Frame::default() },
+            Self::Ping(nonce) => Frame {
+                kind: kind::PING,
+                nonce: *nonce,
+                ..Frame::default()
+            },
+            Self::Pong(nonce) => Frame {
+                kind: kind::PONG,
+                nonce: *nonce,
+                ..Frame::default()
+            },
+            Self::EntryAsk { insist } => Frame {
+                kind: kind::ENTRY_ASK,
+                yes: *insist,
+                ..Frame::default()
+            },
+            Self::EntryReply { granted } => Frame {
+                kind: kind::ENTRY_REPLY,
+                yes: *granted,
+                ..Frame::default()
+            },
+            Self::EntryRelease => Frame {
+                kind: kind::ENTRY_RELEASE,
+                ..Frame::default()
+            },
             Self::Digest(buckets) => Frame {
                 kind: kind::DIGEST,
                 data: buckets.as_flattened().into(),
@@ -223,7 +296,13 @@ impl Message {
 
     fn introduction_frame(&self) -> Frame<'_> {
         match self {
-            Self::Walk { id, card, left, min, splice } => Frame {
+            Self::Walk {
+                id,
+                card,
+                left,
+                min,
+                splice,
+            } => Frame {
                 kind: kind::WALK,
                 id: id.as_slice().into(),
                 card: card.into(),
@@ -232,7 +311,12 @@ impl Message {
                 yes: *splice,
                 ..Frame::default()
             },
-            Self::Taken { id, card, sealed, second } => Frame {
+            Self::Taken {
+                id,
+                card,
+                sealed,
+                second,
+            } => Frame {
                 kind: kind::TAKEN,
                 id: id.as_slice().into(),
                 card: card.into(),
@@ -247,16 +331,23 @@ impl Message {
                 sealed: sealed.into(),
                 ..Frame::default()
             },
-            Self::WalkEnd { id } => {
-                Frame { kind: kind::WALK_END, id: id.as_slice().into(), ..Frame::default() }
-            }
+            Self::WalkEnd { id } => Frame {
+                kind: kind::WALK_END,
+                id: id.as_slice().into(),
+                ..Frame::default()
+            },
             Self::SpliceAsk { id, card } => Frame {
                 kind: kind::SPLICE_ASK,
                 id: id.as_slice().into(),
                 card: card.into(),
                 ..Frame::default()
             },
-            Self::SpliceReply { id, agreed, card, sealed } => Frame {
+            Self::SpliceReply {
+                id,
+                agreed,
+                card,
+                sealed,
+            } => Frame {
                 kind: kind::SPLICE_REPLY,
                 id: id.as_slice().into(),
                 yes: *agreed,
@@ -264,9 +355,11 @@ impl Message {
                 sealed: sealed.as_deref().unwrap_or_default().into(),
                 ..Frame::default()
             },
-            Self::SpliceGo { id } => {
-                Frame { kind: kind::SPLICE_GO, id: id.as_slice().into(), ..Frame::default() }
-            }
+            Self::SpliceGo { id } => Frame {
+                kind: kind::SPLICE_GO,
+                id: id.as_slice().into(),
+                ..Frame::default()
+            },
             _ => unreachable!("to_frame handles every other kind"),
         }
     }
@@ -290,10 +383,21 @@ impl Message {
                 record: single(&f)?,
                 wants_entry: f.yes,
                 ports: ports(&f)?,
-                invited: if f.invited.is_empty() { None } else { Some(id(&f, &f.invited)?) },
-                card: if f.card.is_empty() { None } else { Some((id(&f, &f.id)?, card(&f)?)) },
+                invited: if f.invited.is_empty() {
+                    None
+                } else {
+                    Some(id(&f, &f.invited)?)
+                },
+                card: if f.card.is_empty() {
+                    None
+                } else {
+                    Some((id(&f, &f.id)?, card(&f)?))
+                },
             },
-            kind::ACCEPT => Self::Accept { record: single(&f)?, entry: f.yes },
+            kind::ACCEPT => Self::Accept {
+                record: single(&f)?,
+                entry: f.yes,
+            },
             kind::REFUSE => Self::Refuse {
                 reason: RefuseReason::from_code(f.reason),
                 introducing: f.next == 1,
@@ -342,9 +446,20 @@ impl Message {
                 if f.left > MAX_WALK_STEPS || f.min > MAX_WALK_STEPS {
                     return Err(field(f, "left"));
                 }
-                Self::Walk { id, card: card(f)?, left: f.left, min: f.min, splice: f.yes }
+                Self::Walk {
+                    id,
+                    card: card(f)?,
+                    left: f.left,
+                    min: f.min,
+                    splice: f.yes,
+                }
             }
-            kind::TAKEN => Self::Taken { id, card: card(f)?, sealed: sealed(f)?, second: f.yes },
+            kind::TAKEN => Self::Taken {
+                id,
+                card: card(f)?,
+                sealed: sealed(f)?,
+                second: f.yes,
+            },
             kind::SEALED => Self::Sealed {
                 id,
                 to: NodeKey(f.to.as_ref().try_into().map_err(|_| field(f, "to"))?),
@@ -364,7 +479,10 @@ impl Message {
 }
 
 fn field(f: &Frame<'_>, name: &'static str) -> WireError {
-    WireError::Field { kind: f.kind, field: name }
+    WireError::Field {
+        kind: f.kind,
+        field: name,
+    }
 }
 
 fn single(f: &Frame<'_>) -> Result<Vec<u8>, WireError> {
@@ -395,7 +513,11 @@ fn sealed(f: &Frame<'_>) -> Result<Option<Vec<u8>>, WireError> {
 
 fn ports(f: &Frame<'_>) -> Result<Vec<u16>, WireError> {
     let port = |port: &u32| u16::try_from(*port).ok().filter(|port| *port != 0);
-    f.port.iter().map(port).collect::<Option<Vec<_>>>().ok_or_else(|| field(f, "port"))
+    f.port
+        .iter()
+        .map(port)
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| field(f, "port"))
 }
 
 /// A peer's sentence goes to a person's terminal: no control characters, bounded.
@@ -423,7 +545,13 @@ fn decode_entries(f: &Frame<'_>) -> Result<Vec<DigestEntry>, WireError> {
     let mut out = Vec::with_capacity(entries.len());
     for entry in entries {
         let mut r = crate::codec::Reader::new(entry);
-        let mut read = || Some(DigestEntry { node: NodeKey(r.array()?), version: r.u64()?, hash: r.array()? });
+        let mut read = || {
+            Some(DigestEntry {
+                node: NodeKey(r.array()?),
+                version: r.u64()?,
+                hash: r.array()?,
+            })
+        };
         out.push(read().ok_or_else(|| field(f, "data"))?);
     }
     Ok(out)

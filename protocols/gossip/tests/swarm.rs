@@ -31,7 +31,12 @@ fn spec(seed: u8, chain: Chain) -> Spec {
     config.roles.exits = true;
     // This transport binds outgoing connections to no address: all come from 127.0.0.1.
     config.ip_limits = IpLimits::NONE;
-    Spec { seed, ip: Ipv4Addr::new(127, 0, 1, seed), config, seeds: Vec::new() }
+    Spec {
+        seed,
+        ip: Ipv4Addr::new(127, 0, 1, seed),
+        config,
+        seeds: Vec::new(),
+    }
 }
 
 fn key(seed: u8) -> NodeKey {
@@ -39,7 +44,11 @@ fn key(seed: u8) -> NodeKey {
 }
 
 fn free_port(ip: Ipv4Addr) -> u16 {
-    std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind((ip, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Starts a node; gives its descriptor and its events.
@@ -62,7 +71,11 @@ fn start(mut spec: Spec) -> (Descriptor, mpsc::Receiver<Event>) {
 fn swarm<B: NetworkBehaviour>(keys: Keypair, behaviour: B) -> Swarm<B> {
     SwarmBuilder::with_existing_identity(keys)
         .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .with_tcp(
+            tcp::Config::default(),
+            noise::Config::new,
+            yamux::Config::default,
+        )
         .unwrap()
         .with_behaviour(|_| behaviour)
         .unwrap()
@@ -71,11 +84,17 @@ fn swarm<B: NetworkBehaviour>(keys: Keypair, behaviour: B) -> Swarm<B> {
 
 async fn run(spec: Spec, port: u16, events: mpsc::Sender<Event>) {
     let keys = Keypair::ed25519_from_bytes([spec.seed; 32]).unwrap();
-    let start = Start { seeds: spec.seeds, ..Start::default() };
+    let start = Start {
+        seeds: spec.seeds,
+        ..Start::default()
+    };
     let rng = ChaCha20Rng::seed_from_u64(spec.seed.into());
     let behaviour = Behaviour::new(spec.config, &keys, start, rng).unwrap();
     let mut swarm = swarm(keys, behaviour);
-    let address = Address { host: Host::Ip(spec.ip.into()), port };
+    let address = Address {
+        host: Host::Ip(spec.ip.into()),
+        port,
+    };
     swarm.listen_on(address.multiaddr()).unwrap();
     loop {
         if let SwarmEvent::Behaviour(event) = swarm.select_next_some().await
@@ -87,7 +106,10 @@ async fn run(spec: Spec, port: u16, events: mpsc::Sender<Event>) {
 }
 
 /// Waits for an event that is looked for.
-async fn wait<T>(events: &mut mpsc::Receiver<Event>, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+async fn wait<T>(
+    events: &mut mpsc::Receiver<Event>,
+    mut pick: impl FnMut(Event) -> Option<T>,
+) -> T {
     let found = async {
         loop {
             if let Some(found) = pick(events.recv().await.expect("the node runs")) {
@@ -95,7 +117,9 @@ async fn wait<T>(events: &mut mpsc::Receiver<Event>, mut pick: impl FnMut(Event)
             }
         }
     };
-    tokio::time::timeout(PATIENCE, found).await.expect("the event comes in time")
+    tokio::time::timeout(PATIENCE, found)
+        .await
+        .expect("the event comes in time")
 }
 
 fn refusal(event: Event) -> Option<(RefuseReason, String)> {
@@ -123,15 +147,25 @@ async fn s1_joins_with_nothing_but_a_descriptor() {
 async fn s1_wrong_key_is_told_apart_from_silence() {
     let (descriptor, _a) = start(spec(11, Chain::Dev));
     let mut b = spec(12, Chain::Dev);
-    b.seeds = vec![Descriptor { node: key(99), ..descriptor.clone() }];
+    b.seeds = vec![Descriptor {
+        node: key(99),
+        ..descriptor.clone()
+    }];
     let (_, mut b) = start(b);
     let failed = |event| match event {
         Event::SeedFailed { why, .. } => Some(why),
         _ => None,
     };
-    assert_eq!(wait(&mut b, failed).await, SeedFailure::WrongKey);
+    // The other may not be listening yet when it is first tried.
+    wait(&mut b, |event| {
+        failed(event).filter(|why| *why == SeedFailure::WrongKey)
+    })
+    .await;
     let mut c = spec(13, Chain::Dev);
-    c.seeds = vec![Descriptor { ports: vec![free_port(Ipv4Addr::new(127, 0, 1, 14))], ..descriptor }];
+    c.seeds = vec![Descriptor {
+        ports: vec![free_port(Ipv4Addr::new(127, 0, 1, 14))],
+        ..descriptor
+    }];
     let (_, mut c) = start(c);
     assert_eq!(wait(&mut c, failed).await, SeedFailure::Unreachable);
 }
@@ -141,11 +175,17 @@ async fn s1_wrong_chain_is_refused_with_both_names() {
     let (descriptor, _a) = start(spec(21, Chain::BaseSepolia));
     let mut b = spec(22, Chain::Dev);
     // The descriptor claims another chain than the node is on.
-    b.seeds = vec![Descriptor { chain: Chain::Dev, ..descriptor }];
+    b.seeds = vec![Descriptor {
+        chain: Chain::Dev,
+        ..descriptor
+    }];
     let (_, mut b) = start(b);
     let (reason, text) = wait(&mut b, refusal).await;
     assert_eq!(reason, RefuseReason::WrongChain);
-    assert!(text.contains("base-sepolia") && text.contains("dev"), "{text}");
+    assert!(
+        text.contains("base-sepolia") && text.contains("dev"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -167,7 +207,10 @@ async fn s33_second_node_on_one_address_is_told_why() {
 async fn start_and_join(spec: Spec, at: &mut mpsc::Receiver<Event>) {
     let (_, mut events) = start(spec);
     tokio::spawn(async move { while events.recv().await.is_some() {} });
-    wait(at, |event| matches!(event, Event::NeighbourUp { .. }).then_some(())).await;
+    wait(at, |event| {
+        matches!(event, Event::NeighbourUp { .. }).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,7 +223,10 @@ async fn s2_six_fresh_nodes_and_one_seed_all_find_routes() {
         nodes.push(start(node).1);
     }
     for events in &mut nodes {
-        wait(events, |event| (event == Event::StageChanged(Stage::RouteFound)).then_some(())).await;
+        wait(events, |event| {
+            (event == Event::StageChanged(Stage::RouteFound)).then_some(())
+        })
+        .await;
     }
 }
 
@@ -192,14 +238,18 @@ async fn garbage_on_the_stream_ends_the_connection() {
     let keys = Keypair::ed25519_from_bytes([52; 32]).unwrap();
     let mut swarm = swarm(keys, rubbish::Behaviour::default());
     let address = descriptor.addresses()[0].multiaddr();
-    let opts = libp2p::swarm::dial_opts::DialOpts::peer_id(key(51).peer_id()).addresses(vec![address]);
+    let opts =
+        libp2p::swarm::dial_opts::DialOpts::peer_id(key(51).peer_id()).addresses(vec![address]);
     swarm.dial(opts.build()).unwrap();
     let closed = async {
         loop {
             match swarm.select_next_some().await {
                 SwarmEvent::Behaviour(mut stream) => {
                     // Length 4, then bytes that are no protobuf.
-                    stream.write_all(&[0, 4, 0xff, 0xff, 0xff, 0xff]).await.unwrap();
+                    stream
+                        .write_all(&[0, 4, 0xff, 0xff, 0xff, 0xff])
+                        .await
+                        .unwrap();
                     stream.flush().await.unwrap();
                     swarm.behaviour_mut().held = Some(stream);
                 }
@@ -208,7 +258,9 @@ async fn garbage_on_the_stream_ends_the_connection() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(6), closed).await.expect("closed before the guest's time is over");
+    tokio::time::timeout(Duration::from_secs(6), closed)
+        .await
+        .expect("closed before the guest's time is over");
 }
 
 /// A behaviour that opens the gossip stream and hands it out.
@@ -250,7 +302,10 @@ mod rubbish {
             SubstreamProtocol::new(DeniedUpgrade, ())
         }
 
-        fn poll(&mut self, _: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Stream>> {
+        fn poll(
+            &mut self,
+            _: &mut Context<'_>,
+        ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Stream>> {
             if !std::mem::replace(&mut self.asked, true) {
                 let protocol = ReadyUpgrade::new(StreamProtocol::new("/masq/gossip/1"));
                 let protocol = SubstreamProtocol::new(protocol, ());
@@ -264,8 +319,15 @@ mod rubbish {
 
         fn on_behaviour_event(&mut self, (): ()) {}
 
-        fn on_connection_event(&mut self, event: ConnectionEvent<'_, DeniedUpgrade, Self::OutboundProtocol>) {
-            if let ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) = event {
+        fn on_connection_event(
+            &mut self,
+            event: ConnectionEvent<'_, DeniedUpgrade, Self::OutboundProtocol>,
+        ) {
+            if let ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
+                protocol,
+                ..
+            }) = event
+            {
                 self.stream = Some(protocol);
             }
         }
@@ -276,20 +338,40 @@ mod rubbish {
         type ToSwarm = Stream;
 
         fn handle_established_inbound_connection(
-            &mut self, _: ConnectionId, _: PeerId, _: &Multiaddr, _: &Multiaddr,
+            &mut self,
+            _: ConnectionId,
+            _: PeerId,
+            _: &Multiaddr,
+            _: &Multiaddr,
         ) -> Result<THandler<Self>, ConnectionDenied> {
-            Ok(Handler { asked: false, stream: None })
+            Ok(Handler {
+                asked: false,
+                stream: None,
+            })
         }
 
         fn handle_established_outbound_connection(
-            &mut self, _: ConnectionId, _: PeerId, _: &Multiaddr, _: Endpoint, _: PortUse,
+            &mut self,
+            _: ConnectionId,
+            _: PeerId,
+            _: &Multiaddr,
+            _: Endpoint,
+            _: PortUse,
         ) -> Result<THandler<Self>, ConnectionDenied> {
-            Ok(Handler { asked: false, stream: None })
+            Ok(Handler {
+                asked: false,
+                stream: None,
+            })
         }
 
         fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
 
-        fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, stream: THandlerOutEvent<Self>) {
+        fn on_connection_handler_event(
+            &mut self,
+            _: PeerId,
+            _: ConnectionId,
+            stream: THandlerOutEvent<Self>,
+        ) {
             self.out.push_back(stream);
         }
 

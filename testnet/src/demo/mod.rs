@@ -13,9 +13,9 @@ use masq::control::types::{CircuitView, TraceRole, TraceView};
 
 use crate::error::TestnetError;
 use crate::fetch::{self, Via};
-use crate::network::{Progress, Testnet};
+use crate::network::Testnet;
 use crate::plan::Options;
-use crate::report::size;
+use crate::report::{ProgressLine, size};
 use crate::web::content;
 use follow::{Check, Followed, follow, judge, judge_all, short};
 
@@ -33,12 +33,13 @@ const FETCH_LIMIT: Duration = Duration::from_secs(20);
 pub async fn run(
     options: Options,
     out: &mut (dyn Write + Send),
-    progress: &mut (dyn FnMut(Progress) + Send),
+    line: &mut ProgressLine,
 ) -> Result<(), TestnetError> {
     let nodes = options.nodes;
     let start = std::time::Instant::now();
     let mut net = Testnet::start(options).await?;
-    let formed = net.form(progress).await;
+    let formed = net.form(&mut |progress| line.show(progress)).await;
+    line.finish();
     let result = match formed {
         Ok(()) => {
             say(

@@ -112,7 +112,9 @@ impl ClientSession {
         {
             return Ok(OpenedFlow { stream });
         }
-        Err(FlowError::SessionEnded(self.shared.end().unwrap_or(SessionEnd::Dropped)))
+        Err(FlowError::SessionEnded(
+            self.shared.end().unwrap_or(SessionEnd::Dropped),
+        ))
     }
 
     /// Opens a flow and waits for the answer, without early data.
@@ -228,7 +230,9 @@ fn no_reply(error: &io::Error) -> FlowError {
     if error.kind() == io::ErrorKind::InvalidData {
         return FlowError::BadReply(MessageError::Malformed);
     }
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<SessionEnd>());
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<SessionEnd>());
     match inner {
         Some(end) => FlowError::SessionEnded(end.clone()),
         None => FlowError::Reset,
@@ -271,7 +275,9 @@ impl ClientDriver {
     /// Opens what is asked for, while nothing is in the way.
     fn poll_opens(&mut self, cx: &mut Context<'_>) {
         while !self.mux.is_blocked() {
-            let Some(open) = self.next_open(cx) else { return };
+            let Some(open) = self.next_open(cx) else {
+                return;
+            };
             if open.opened.is_closed() {
                 continue;
             }
@@ -308,7 +314,8 @@ impl ClientDriver {
 
     fn is_closing_wanted(&self, cx: &mut Context<'_>) -> bool {
         self.closing.waker.register(cx.waker());
-        let abandoned = self.opens.is_none() && self.waiting.is_none() && self.mux.shared().flows() == 0;
+        let abandoned =
+            self.opens.is_none() && self.waiting.is_none() && self.mux.shared().flows() == 0;
         self.closing.wanted.load(Ordering::Acquire) || abandoned
     }
 
@@ -323,7 +330,9 @@ impl ClientDriver {
             match self.mux.poll(cx) {
                 Poll::Ready(Some(_stream)) => {
                     // Exits open no flows.
-                    self.mux.shared().finish(SessionEnd::Mux("the exit opened a flow".into()));
+                    self.mux
+                        .shared()
+                        .finish(SessionEnd::Mux("the exit opened a flow".into()));
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
@@ -336,7 +345,10 @@ impl ClientDriver {
     }
 
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let late = self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
+        let late = self
+            .deadline
+            .as_mut()
+            .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
         if late {
             return Poll::Ready(());
         }

@@ -182,7 +182,11 @@ impl ExitDriver {
             return;
         };
         if !stream.is_admitted() {
-            refuse(&mut stream, FlowStatus::Overloaded, "too many flows in this session");
+            refuse(
+                &mut stream,
+                FlowStatus::Overloaded,
+                "too many flows in this session",
+            );
             return;
         }
         let info = SessionInfo {

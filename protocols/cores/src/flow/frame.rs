@@ -61,7 +61,11 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        for (kind, byte) in [(FrameKind::Data, 0), (FrameKind::End, 1), (FrameKind::Message, 2)] {
+        for (kind, byte) in [
+            (FrameKind::Data, 0),
+            (FrameKind::End, 1),
+            (FrameKind::Message, 2),
+        ] {
             assert_eq!(kind.to_byte(), byte);
             assert_eq!(FrameKind::of(&[byte, 9]), Some(kind));
         }

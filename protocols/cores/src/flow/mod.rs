@@ -20,6 +20,7 @@ mod held;
 mod message;
 mod mux;
 mod stream;
+mod wire;
 
 pub use client::{ClientDriver, ClientSession, OpenedFlow};
 pub use error::FlowError;

@@ -21,6 +21,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     frame::{KIND_LEN, YAMUX_HEADER},
@@ -60,6 +61,8 @@ pub(super) struct Shared {
     /// Flows opened since the beginning, those that were refused included.
     opened: AtomicU64,
     ended: watch::Sender<Option<SessionEnd>>,
+    /// Cancelled with the end: yamux does not wake its streams when it is closed in good order.
+    over: CancellationToken,
     /// Most bytes of data in one frame, so that the frame fills the largest cell exactly.
     pub(super) max_data: usize,
 }
@@ -78,7 +81,9 @@ impl Shared {
     /// A place for one more flow, unless all are taken.
     pub(super) fn permit(self: &Arc<Self>) -> Option<FlowPermit> {
         self.flows
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < MAX_FLOWS).then_some(n + 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < MAX_FLOWS).then_some(n + 1)
+            })
             .ok()?;
         self.opened.fetch_add(1, Ordering::Relaxed);
         Some(FlowPermit(self.clone()))
@@ -102,13 +107,22 @@ impl Shared {
             ended.get_or_insert_with(|| end.clone());
             first
         });
+        self.over.cancel();
         end
+    }
+
+    /// Wakes one task when the session ends.
+    pub(super) fn over(&self) -> SessionOver {
+        Box::pin(self.over.clone().cancelled_owned())
     }
 
     pub(super) fn watch_end(&self) -> watch::Receiver<Option<SessionEnd>> {
         self.ended.subscribe()
     }
 }
+
+/// Ready when the session has ended.
+pub(super) type SessionOver = Pin<Box<WaitForCancellationFutureOwned>>;
 
 /// One open flow, counted for as long as this lives.
 pub(super) struct FlowPermit(Arc<Shared>);
@@ -184,6 +198,7 @@ impl Mux {
             held: HeldBytes::new(limit),
             flows: AtomicUsize::new(0),
             opened: AtomicU64::new(0),
+            over: CancellationToken::new(),
             ended: watch::Sender::new(None),
             max_data: frame - KIND_LEN,
         });
@@ -212,13 +227,15 @@ impl Mux {
 
     /// A stream of this side's own. Waits while too many of them have had no sign of life from the exit.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Option<yamux::Stream>> {
-        self.connection.poll_new_outbound(cx).map(|opened| match opened {
-            Ok(stream) => Some(stream),
-            Err(error) => {
-                self.fail(&error);
-                None
-            }
-        })
+        self.connection
+            .poll_new_outbound(cx)
+            .map(|opened| match opened {
+                Ok(stream) => Some(stream),
+                Err(error) => {
+                    self.fail(&error);
+                    None
+                }
+            })
     }
 
     /// Moves everything that can move. Ready with a stream that the other side opened, or with `None`

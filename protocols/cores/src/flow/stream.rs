@@ -2,7 +2,9 @@
 
 use std::{
     collections::VecDeque,
-    fmt, io,
+    fmt,
+    future::Future,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
@@ -12,7 +14,7 @@ use futures::{AsyncRead, AsyncWrite, Stream};
 
 use super::{
     frame::{FrameKind, KIND_LEN},
-    mux::{FlowPermit, Shared},
+    mux::{FlowPermit, SessionOver, Shared},
 };
 
 /// Early data that is kept while a flow waits for its answer and is watched for a reset. Beyond it the
@@ -44,7 +46,12 @@ pub struct FlowStream {
     /// A frame that has to go out before all others.
     pending: Vec<u8>,
     scratch: Vec<u8>,
+    /// The end of the session, for whoever waits to read, and for whoever waits to write.
+    over: [SessionOver; 2],
 }
+
+const READER: usize = 0;
+const WRITER: usize = 1;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
@@ -63,7 +70,9 @@ impl FlowStream {
         permit: Option<FlowPermit>,
     ) -> Self {
         shared.held.open(stream.id().val());
+        let over = [shared.over(), shared.over()];
         Self {
+            over,
             permit,
             stream,
             shared,
@@ -142,7 +151,14 @@ impl FlowStream {
     }
 
     fn poll_next_packet(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Packet>> {
-        match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+        let next = match Pin::new(&mut self.stream).poll_next(cx) {
+            Poll::Ready(next) => next,
+            Poll::Pending => {
+                ready!(self.over[READER].as_mut().poll(cx));
+                None
+            }
+        };
+        match next {
             Some(Ok(packet)) => {
                 let flow = self.stream.id().val();
                 self.shared.held.take(flow, packet.as_ref().len());
@@ -188,8 +204,13 @@ impl FlowStream {
 
     /// Sends one frame that is in `scratch`; gives how much of it went.
     fn poll_scratch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.scratch));
-        Poll::Ready(n.map_err(|_| self.broken()))
+        match Pin::new(&mut self.stream).poll_write(cx, &self.scratch) {
+            Poll::Ready(n) => Poll::Ready(n.map_err(|_| self.broken())),
+            Poll::Pending => {
+                ready!(self.over[WRITER].as_mut().poll(cx));
+                Poll::Ready(Err(self.broken()))
+            }
+        }
     }
 
     fn broken(&self) -> io::Error {

@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::pump::{ReverseEnd, ReversePump};
 use super::Hop;
+use super::pump::{ReverseEnd, ReversePump};
 use crate::cell::{CellBuf, CircuitEnd, END_QUEUE, KIND_LEN, Leg, ResumeSecret, Side};
 use crate::close::CloseReason;
 use crate::failure::FailureCode;
@@ -62,7 +62,10 @@ pub(crate) async fn run(
     setup: &[u8],
     keys: ExitKeys,
 ) -> bool {
-    let passed_on = matches!(timeout(SETUP_TIMEOUT, after.write_all(setup)).await, Ok(Ok(())));
+    let passed_on = matches!(
+        timeout(SETUP_TIMEOUT, after.write_all(setup)).await,
+        Ok(Ok(()))
+    );
     let (before_read, before_write) = before.split();
     let (after_read, after_write) = after.split();
     let mut reverse = ReversePump::new(after_read, before_write, keys.reverse);
@@ -76,7 +79,10 @@ pub(crate) async fn run(
         opener: keys.over,
         secret: None,
     };
-    let mut outgoing = Outgoing { writer: CellWriter::new(after_write), sealer: keys.back };
+    let mut outgoing = Outgoing {
+        writer: CellWriter::new(after_write),
+        sealer: keys.back,
+    };
     let exchange = exchange(hop, &mut incoming, &mut outgoing, &keys.binding);
     let exchanged = tokio::select! {
         exchanged = timeout(SETUP_TIMEOUT, exchange) => exchanged,
@@ -114,8 +120,9 @@ async fn exchange(
         return Err(MISPLACED);
     }
     cell.set_len(len);
-    let (secret, reply) = masq_onion::respond(binding, cell.payload(), &mut hop.inner.rng.make())
-        .map_err(|_| End::Fault(FailureCode::Protocol, "key share is no key share"))?;
+    let (secret, reply) =
+        masq_onion::respond(binding, cell.payload(), &mut hop.inner.rng.make())
+            .map_err(|_| End::Fault(FailureCode::Protocol, "key share is no key share"))?;
 
     let mut answer = hop.inner.cells.cell(Leg::Back, CellSize::Medium);
     answer.put(&reply);
@@ -135,7 +142,10 @@ fn open(hop: &Hop, opener: &mut OverOpener, cell: &mut CellBuf) -> Result<Opened
             Ok(opened)
         }
         Err(CellError::Exhausted) => Err(End::Fault(FailureCode::Exhausted, "counter used up")),
-        Err(_) => Err(End::Fault(FailureCode::Protocol, "a cell did not authenticate")),
+        Err(_) => Err(End::Fault(
+            FailureCode::Protocol,
+            "a cell did not authenticate",
+        )),
     }
 }
 
@@ -235,6 +245,8 @@ async fn serve(
         return End::Fault(FailureCode::Refused, "not an exit");
     };
     let (to_session, session_in) = mpsc::channel(END_QUEUE);
+    // Whoever sees the end of the cells finds the reason there already.
+    let held = to_session.clone();
     let (session_out, mut from_session) = mpsc::channel(END_QUEUE);
     let (close, closed) = watch::channel(None);
     let (_, resume) = watch::channel(Some(resume));
@@ -264,6 +276,7 @@ async fn serve(
         End::Stopped => CloseReason::Shutdown,
     };
     close.send_replace(Some(Arc::new(reason)));
+    drop(held);
     end
 }
 
@@ -271,7 +284,8 @@ async fn serve(
 async fn finish(hop: &Hop, end: End, outgoing: &mut Outgoing, reverse: &mut ReversePump) {
     match end {
         End::Local => reverse.fail(FailureCode::Ended),
-        End::Over | End::OverBroken | End::Reverse(ReverseEnd::Reported | ReverseEnd::Upstream) => {}
+        End::Over | End::OverBroken | End::Reverse(ReverseEnd::Reported | ReverseEnd::Upstream) => {
+        }
         End::BackBroken => reverse.explain(hop, FailureCode::NextClosed).await,
         End::Fault(code, why) => {
             tracing::debug!(circuit = %hop.id, why, "exit gives the circuit up");

@@ -119,7 +119,9 @@ fn judge(inner: &Inner, from: &NodeKey, place: &Place, package: &SetupPackage) -
     } else if peeled.role == Role::Exit && inner.exit.is_none() {
         Err(FailureCode::Refused)
     } else {
-        inner.gate.admit(from, peeled.role, &peeled.auth, peeled.next.as_ref())
+        inner
+            .gate
+            .admit(from, peeled.role, &peeled.auth, peeled.next.as_ref())
     };
     if let Err(code) = leave {
         // A refusal is sealed with the circuit's keys, so each package may cause one only.
@@ -185,11 +187,27 @@ async fn run(
     let clean = match role {
         Role::OverRelay => {
             let keys = peeled.keys.into_over_relay();
-            relay::run(&hop, wire, onward, &frame, relay::Layer::Over(keys.over), keys.reverse).await
+            relay::run(
+                &hop,
+                wire,
+                onward,
+                &frame,
+                relay::Layer::Over(keys.over),
+                keys.reverse,
+            )
+            .await
         }
         Role::BackRelay => {
             let keys = peeled.keys.into_back_relay();
-            relay::run(&hop, wire, onward, &frame, relay::Layer::Back(keys.back), keys.reverse).await
+            relay::run(
+                &hop,
+                wire,
+                onward,
+                &frame,
+                relay::Layer::Back(keys.back),
+                keys.reverse,
+            )
+            .await
         }
         Role::Exit | Role::Origin => {
             exit::run(&hop, wire, onward, &frame, peeled.keys.into_exit()).await
@@ -209,7 +227,11 @@ async fn run(
 }
 
 async fn open_next(inner: &Inner, next: &NodeKey) -> Result<(Wire, Place), FailureCode> {
-    let place = inner.links().onward(next)?;
+    let place = inner.links().onward(next).map_err(|code| match code {
+        FailureCode::Overloaded => FailureCode::NextOverloaded,
+        FailureCode::EntryLink => FailureCode::NextEntryLink,
+        other => other,
+    })?;
     let wire = tokio::select! {
         opened = timeout(SETUP_TIMEOUT, inner.opener.open(next)) => opened,
         () = inner.stop.cancelled() => return Err(FailureCode::Shutdown),

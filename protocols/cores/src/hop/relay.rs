@@ -6,8 +6,8 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use masq_onion::{BackLayer, CellError, Opened, OverOpener, ReverseHop};
 use tokio::time::timeout;
 
-use super::pump::{NextCell, ReverseEnd, ReversePump, next_cell};
 use super::Hop;
+use super::pump::{NextCell, ReverseEnd, ReversePump, next_cell};
 use crate::cell::{KIND_LEN, Leg};
 use crate::failure::FailureCode;
 use crate::frame::{CellReader, CellWriter};
@@ -96,7 +96,10 @@ pub(crate) async fn run(
     layer: Layer,
     keys: ReverseHop,
 ) -> bool {
-    let passed_on = matches!(timeout(SETUP_TIMEOUT, after.write_all(setup)).await, Ok(Ok(())));
+    let passed_on = matches!(
+        timeout(SETUP_TIMEOUT, after.write_all(setup)).await,
+        Ok(Ok(()))
+    );
     let (before_read, before_write) = before.split();
     let (after_read, after_write) = after.split();
     let mut reverse = ReversePump::new(after_read, before_write, keys);

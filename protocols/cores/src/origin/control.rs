@@ -121,8 +121,12 @@ impl Control {
     }
 
     fn start_round(&mut self) -> bool {
-        let Some(writer) = &mut self.writer else { return false };
-        let Ok(frame) = self.keys.start(&[]) else { return false };
+        let Some(writer) = &mut self.writer else {
+            return false;
+        };
+        let Ok(frame) = self.keys.start(&[]) else {
+            return false;
+        };
         self.phase = Phase::Out(Instant::now());
         writer.push(KIND_REPORT, &frame).is_ok()
     }
@@ -130,7 +134,9 @@ impl Control {
     fn take(&mut self, frame: Reverse) -> Option<ControlEnd> {
         match frame {
             Reverse::Report(mut body) => {
-                let Phase::Out(since) = self.phase else { return Some(ControlEnd::Violation) };
+                let Phase::Out(since) = self.phase else {
+                    return Some(ControlEnd::Violation);
+                };
                 let Ok(slots) = self.keys.finish(&mut body) else {
                     return Some(ControlEnd::Violation);
                 };
@@ -139,8 +145,10 @@ impl Control {
                 self.rounds.send_modify(|round| {
                     round.count += 1;
                     round.took = took;
-                    round.hops =
-                        slots.iter().map(|s| HopReport::decode(s.as_deref()?)).collect();
+                    round.hops = slots
+                        .iter()
+                        .map(|s| HopReport::decode(s.as_deref()?))
+                        .collect();
                 });
                 None
             }
@@ -183,7 +191,12 @@ impl Control {
         } else {
             (n - 3, (self.path[n - 2], self.path[n - 1]))
         };
-        CircuitFailure { hop, node: self.path[hop + 1], code: FailureCode::NextClosed, edge }
+        CircuitFailure {
+            hop,
+            node: self.path[hop + 1],
+            code: FailureCode::NextClosed,
+            edge,
+        }
     }
 }
 

@@ -97,7 +97,12 @@ impl OverLeg {
         })
     }
 
-    fn seal(&mut self, mut cell: CellBuf, flags: u8, counters: &Counters) -> Result<CellBuf, OverEnd> {
+    fn seal(
+        &mut self,
+        mut cell: CellBuf,
+        flags: u8,
+        counters: &Counters,
+    ) -> Result<CellBuf, OverEnd> {
         if cell.leg() != Leg::Over {
             return Err(OverEnd::Misused);
         }
@@ -105,7 +110,10 @@ impl OverLeg {
         let wire = cell.wire_mut();
         wire[0] = cell_kind(Leg::Over, size);
         let exit = self.sealer.exit_index();
-        match self.sealer.seal(&mut wire[KIND_LEN..], exit, Command::Deliver(flags), len) {
+        match self
+            .sealer
+            .seal(&mut wire[KIND_LEN..], exit, Command::Deliver(flags), len)
+        {
             Ok(()) => {
                 counters.count(Leg::Over, size);
                 Ok(cell)
@@ -208,7 +216,9 @@ impl BackLeg {
             counters.set_blocked(Leg::Back, to_session.capacity() == 0);
             let room = to_session.reserve().await.ok();
             counters.set_blocked(Leg::Back, false);
-            let Some(mut cell) = self.read().await? else { return Ok(()) };
+            let Some(mut cell) = self.read().await? else {
+                return Ok(());
+            };
             let delivered = match self.opener.open(&mut cell.wire_mut()[KIND_LEN..]) {
                 Ok(delivered) => delivered,
                 Err(CellError::Exhausted) => return Err(BackEnd::Exhausted),
@@ -235,7 +245,8 @@ impl BackLeg {
         }
         let secret = kx.finish(share).map_err(|_| BAD)?;
         self.opener.rekey(&secret);
-        self.resume.send_replace(Some(Arc::new(Zeroizing::new(secret.resume_secret()))));
+        self.resume
+            .send_replace(Some(Arc::new(Zeroizing::new(secret.resume_secret()))));
         if let Some(marker) = self.marker.take() {
             // Room for one, used once; gone only when the over leg has ended.
             let _ = marker.try_send(secret);
@@ -246,7 +257,9 @@ impl BackLeg {
 
     async fn read(&mut self) -> Result<Option<CellBuf>, BackEnd> {
         tokio::task::coop::consume_budget().await;
-        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
         match reader.cell().await {
             Ok(cell) => Ok(cell),
             Err(FrameError::Kind(_)) => Err(BackEnd::Violation("not a cell on the back leg")),

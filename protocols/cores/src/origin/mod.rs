@@ -1,5 +1,5 @@
 //! Circuits of this node's own: routes, launching, and waiting for the back leg to come
-//! home. What an origin does while a circuit runs is in [`task`]; which route to take is
+//! home. What an origin does while a circuit runs is in `task`; which route to take is
 //! decided elsewhere.
 
 mod control;
@@ -61,7 +61,10 @@ impl Route {
     /// The whole loop as it is travelled: `origin`, hops, back relays, `origin`.
     pub fn path(&self, origin: NodeKey) -> Vec<NodeKey> {
         let hops = self.over.iter().chain(&self.back).map(|hop| hop.node);
-        std::iter::once(origin).chain(hops).chain([origin]).collect()
+        std::iter::once(origin)
+            .chain(hops)
+            .chain([origin])
+            .collect()
     }
 }
 
@@ -202,7 +205,11 @@ impl Homes {
 
     /// Takes out who waits for `cookie` from this neighbour.
     pub(crate) fn take(&mut self, cookie: &[u8; 32], from: &NodeKey) -> Option<Home> {
-        if self.waiting.get(cookie).is_none_or(|(expected, _)| expected != from) {
+        if self
+            .waiting
+            .get(cookie)
+            .is_none_or(|(expected, _)| expected != from)
+        {
             return None;
         }
         self.waiting.remove(cookie).map(|(_, home)| home)
@@ -303,7 +310,12 @@ fn start(
     let exit = sealer.exit_index();
     let bytes = first.wire_mut();
     bytes[0] = cell_kind(Leg::Over, CellSize::Medium);
-    sealer.seal(&mut bytes[KIND_LEN..], exit, Command::Deliver(flags::KEY_SHARE), len)?;
+    sealer.seal(
+        &mut bytes[KIND_LEN..],
+        exit,
+        Command::Deliver(flags::KEY_SHARE),
+        len,
+    )?;
 
     let (read, write) = wire.split();
     let path = route.path(inner.node);
@@ -328,10 +340,33 @@ fn start(
         resume: resume_tx,
         pool: pool.clone(),
     };
-    let control = Control::new(ReverseReader::new(read), circuit.reverse, starter, round_tx, path, rng);
+    let control = Control::new(
+        ReverseReader::new(read),
+        circuit.reverse,
+        starter,
+        round_tx,
+        path,
+        rng,
+    );
     let counters = Arc::<Counters>::default();
-    let handle = CircuitHandle { id, route, up, closed: closed.clone(), rounds, counters: counters.clone() };
-    let task = Origin { inner: inner.clone(), id, counters, place, over, back, control, close };
+    let handle = CircuitHandle {
+        id,
+        route,
+        up,
+        closed: closed.clone(),
+        rounds,
+        counters: counters.clone(),
+    };
+    let task = Origin {
+        inner: inner.clone(),
+        id,
+        counters,
+        place,
+        over,
+        back,
+        control,
+        close,
+    };
     inner.tasks.spawn(task.run(to_session));
 
     let end = CircuitEnd {

@@ -56,7 +56,10 @@ async fn warm(inner: Arc<Inner>) {
         Err(error) => {
             tracing::debug!(%error, "no warm circuit");
             let failures = state.patience.map_or(0, |(n, _)| n) + 1;
-            let wait = PATIENCE.0.saturating_mul(1 << failures.min(6)).min(PATIENCE.1);
+            let wait = PATIENCE
+                .0
+                .saturating_mul(1 << failures.min(6))
+                .min(PATIENCE.1);
             state.patience = Some((failures, Instant::now() + wait));
         }
     }
@@ -95,7 +98,12 @@ async fn build(inner: &Arc<Inner>, want: &Want, attempts: u32) -> Result<Entry, 
         let route = match inner.routes.route(want) {
             Ok(route) => route,
             Err(none) if attempt == 0 => return Err(PoolError::NoRoute(none)),
-            Err(_) => return Err(PoolError::Build { attempts: attempt, last }),
+            Err(_) => {
+                return Err(PoolError::Build {
+                    attempts: attempt,
+                    last,
+                });
+            }
         };
         match try_route(inner, route).await {
             Ok(entry) => return Ok(entry),
@@ -130,11 +138,21 @@ async fn try_route(inner: &Arc<Inner>, route: Route) -> Result<Entry, String> {
     }
     inner.routes.report(&route, Outcome::Built(begun.elapsed()));
     let born = Instant::now();
-    let running =
-        Running { session: session.clone(), circuit: circuit.clone(), born, retired: None };
+    let running = Running {
+        session: session.clone(),
+        circuit: circuit.clone(),
+        born,
+        retired: None,
+    };
     inner.state().running.insert(circuit.id(), running);
     tokio::spawn(watch_circuit(Arc::downgrade(inner), circuit.clone()));
-    Ok(Entry { session, circuit, isolation: None, born, users: Arc::default() })
+    Ok(Entry {
+        session,
+        circuit,
+        isolation: None,
+        born,
+        users: Arc::default(),
+    })
 }
 
 /// Reports rounds and the end of one circuit.

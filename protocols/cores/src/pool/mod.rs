@@ -49,7 +49,11 @@ impl IsolationKey {
 
 impl fmt::Debug for IsolationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::NONE { "IsolationKey(none)" } else { "IsolationKey(..)" })
+        f.write_str(if *self == Self::NONE {
+            "IsolationKey(none)"
+        } else {
+            "IsolationKey(..)"
+        })
     }
 }
 
@@ -323,14 +327,23 @@ impl Pool {
             let built = built.clone();
             return busy.unwrap_or(Next::Wait(built));
         }
-        let room = if busy.is_some() { state.has_room(&config) } else { state.make_room(&config) };
+        let room = if busy.is_some() {
+            state.has_room(&config)
+        } else {
+            state.make_room(&config)
+        };
         if !room {
             return busy.unwrap_or(Next::Refuse(PoolError::Full));
         }
         let (done, built) = watch::channel(None);
         state.building.insert(key, built.clone());
         drop(state);
-        tokio::spawn(build::on_demand(self.0.clone(), isolation, want.clone(), done));
+        tokio::spawn(build::on_demand(
+            self.0.clone(),
+            isolation,
+            want.clone(),
+            done,
+        ));
         busy.unwrap_or(Next::Wait(built))
     }
 
@@ -376,7 +389,9 @@ impl Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("circuits", &self.0.state().entries.len()).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("circuits", &self.0.state().entries.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -400,9 +415,15 @@ mod tests {
     fn wants_are_kept() {
         let (a, b) = (NodeKey([1; 32]), NodeKey([2; 32]));
         assert!(Want::default().accepts(&a));
-        let want = Want { exclude_exits: vec![a], exit: None };
+        let want = Want {
+            exclude_exits: vec![a],
+            exit: None,
+        };
         assert!(!want.accepts(&a) && want.accepts(&b));
-        let want = Want { exclude_exits: vec![], exit: Some(a) };
+        let want = Want {
+            exclude_exits: vec![],
+            exit: Some(a),
+        };
         assert!(want.accepts(&a) && !want.accepts(&b));
     }
 }

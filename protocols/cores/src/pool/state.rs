@@ -34,7 +34,9 @@ impl Entry {
 
     /// Flows that are open, or will be when everybody who holds a handle opens one.
     fn flows(&self) -> usize {
-        self.session.open_flows().max(Arc::strong_count(&self.users) - 1)
+        self.session
+            .open_flows()
+            .max(Arc::strong_count(&self.users) - 1)
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -44,7 +46,11 @@ impl Entry {
     fn serves(&self, want: &Want, now: Instant, config: &PoolConfig) -> bool {
         self.is_alive()
             && now.duration_since(self.born) < config.lifetime
-            && self.circuit.route().exit().is_some_and(|exit| want.accepts(&exit))
+            && self
+                .circuit
+                .route()
+                .exit()
+                .is_some_and(|exit| want.accepts(&exit))
     }
 }
 
@@ -113,7 +119,9 @@ impl State {
 
     /// The oldest circuit that nobody uses yet.
     pub(super) fn warm(&self, want: &Want, now: Instant, config: &PoolConfig) -> Option<usize> {
-        self.entries.iter().position(|e| e.isolation.is_none() && e.serves(want, now, config))
+        self.entries
+            .iter()
+            .position(|e| e.isolation.is_none() && e.serves(want, now, config))
     }
 
     /// Circuits there are and will be.
@@ -156,7 +164,8 @@ impl State {
     /// Drops circuits that have ended or are too old for new flows; those that carry
     /// nothing are closed.
     pub(super) fn prune(&mut self, now: Instant, config: &PoolConfig) {
-        self.entries.retain(|e| e.is_alive() && now.duration_since(e.born) < config.lifetime);
+        self.entries
+            .retain(|e| e.is_alive() && now.duration_since(e.born) < config.lifetime);
         let open: Vec<_> = self.entries.iter().map(|e| e.circuit.id()).collect();
         for (id, circuit) in &mut self.running {
             if open.contains(id) {
@@ -175,7 +184,11 @@ impl State {
         if self.closed || sleepy || self.patience.is_some_and(|(_, until)| now < until) {
             return 0;
         }
-        let warm = self.entries.iter().filter(|e| e.isolation.is_none() && e.is_alive()).count();
+        let warm = self
+            .entries
+            .iter()
+            .filter(|e| e.isolation.is_none() && e.is_alive())
+            .count();
         let room = config.max_circuits.saturating_sub(self.total());
         config.warm.saturating_sub(warm + self.warming).min(room)
     }

@@ -215,7 +215,10 @@ mod tests {
         let n = resume.encode(&mut out);
         assert_eq!(
             hex::encode(&out[..n]),
-            format!("013031323334353637383961626364656600000003{}", "aa".repeat(32))
+            format!(
+                "013031323334353637383961626364656600000003{}",
+                "aa".repeat(32)
+            )
         );
         assert_eq!(Hello::decode(Kind::Resume, &out[..n]), Ok(resume));
         assert_eq!(

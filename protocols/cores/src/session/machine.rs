@@ -14,8 +14,7 @@
 use std::ops::Range;
 
 use super::{
-    HEADER_LEN, Header, Hello, Kind, ResumeProof, SEND_BUFFER, SessionId, SessionViolation,
-    credit,
+    HEADER_LEN, Header, Hello, Kind, ResumeProof, SEND_BUFFER, SessionId, SessionViolation, credit,
     unacked::Unacked,
 };
 use crate::{Side, cell::ResumeSecret};
@@ -122,7 +121,10 @@ impl Machine {
                 let hello = Hello::decode(header.kind, rest)?;
                 self.take_figures(&header)?;
                 self.session = Some(hello.session());
-                return Ok(Taken { data: 0..0, closed: false });
+                return Ok(Taken {
+                    data: 0..0,
+                    closed: false,
+                });
             }
             (_, Kind::Data | Kind::Close, Some(_)) => {}
             _ => return Err(SessionViolation::Unexpected),
@@ -311,7 +313,8 @@ impl Machine {
     /// [`SessionViolation::Proof`] when the secret never became known (the first circuit broke before
     /// its key exchange was done): nothing can be proven, and the session has ended.
     pub fn reattach(&mut self, binding: &[u8; 32]) -> Result<(), SessionViolation> {
-        let (Side::Origin, Some(session), Some(secret)) = (self.side, self.session, &self.secret) else {
+        let (Side::Origin, Some(session), Some(secret)) = (self.side, self.session, &self.secret)
+        else {
             return Err(SessionViolation::Proof);
         };
         let attachment = self
@@ -346,7 +349,8 @@ impl Machine {
         else {
             return Err(SessionViolation::Unexpected);
         };
-        let (Side::Exit, Some(known), Some(secret)) = (self.side, self.session, &self.secret) else {
+        let (Side::Exit, Some(known), Some(secret)) = (self.side, self.session, &self.secret)
+        else {
             return Err(SessionViolation::Proof);
         };
         let holds = known == session && proof.holds(secret, session, attachment, binding);

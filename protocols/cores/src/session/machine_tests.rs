@@ -209,7 +209,10 @@ fn the_exit_never_sends_more_cells_than_credit() {
     pair.exit.send(10);
     assert_eq!(pair.exit.out.len(), CREDIT_WINDOW as usize);
     pair.deliver(CREDIT_WINDOW as usize);
-    assert!(!pair.origin.machine.control_due(), "nothing was used up yet");
+    assert!(
+        !pair.origin.machine.control_due(),
+        "nothing was used up yet"
+    );
     pair.origin.release(CREDIT_WINDOW as usize / 4);
     pair.origin.send(1);
     assert_eq!(pair.origin.out.len(), 1, "credit goes out by itself");
@@ -222,13 +225,21 @@ fn the_exit_never_sends_more_cells_than_credit() {
 fn more_cells_than_credit_are_a_violation() {
     let mut pair = Pair::new();
     let mut cell = [0; HEADER_LEN];
-    let header = Header { kind: Kind::Data, seq: 0, ack: 0, credit: 0 };
+    let header = Header {
+        kind: Kind::Data,
+        seq: 0,
+        ack: 0,
+        credit: 0,
+    };
     header.encode(&mut cell);
     for _ in 0..CREDIT_WINDOW {
         // Cells without data are used up at once.
         pair.origin.machine.on_cell(&cell).unwrap();
     }
-    assert_eq!(pair.origin.machine.on_cell(&cell), Err(SessionViolation::Credit));
+    assert_eq!(
+        pair.origin.machine.on_cell(&cell),
+        Err(SessionViolation::Credit)
+    );
 }
 
 #[test]
@@ -253,7 +264,13 @@ fn what_is_not_acknowledged_is_bounded() {
 fn cells_out_of_place_are_violations() {
     let cell = |kind, seq, ack| {
         let mut cell = vec![0; HEADER_LEN];
-        Header { kind, seq, ack, credit: 0 }.encode(&mut cell);
+        Header {
+            kind,
+            seq,
+            ack,
+            credit: 0,
+        }
+        .encode(&mut cell);
         cell.extend_from_slice(b"data");
         cell
     };
@@ -290,7 +307,13 @@ fn a_close_comes_after_the_data_and_nothing_after_it() {
     assert_eq!(pair.exit.heard, b"last words");
     assert!(pair.exit.machine.is_closed_by_peer());
     let mut cell = [0; HEADER_LEN];
-    Header { kind: Kind::Data, seq: 10, ack: 0, credit: 0 }.encode(&mut cell);
+    Header {
+        kind: Kind::Data,
+        seq: 10,
+        ack: 0,
+        credit: 0,
+    }
+    .encode(&mut cell);
     let late = pair.exit.machine.on_cell(&cell);
     assert_eq!(late, Err(SessionViolation::AfterClose));
 }
@@ -305,7 +328,11 @@ fn nobody_else_can_resume_a_session() {
     assert_eq!(wrong, Err(SessionViolation::Proof), "bound to its circuit");
     assert_eq!(pair.exit.machine.resume(&cell[..n], &[1; 32]), Ok(()));
     let mut stranger = Machine::origin(SESSION);
-    assert_eq!(stranger.reattach(&[3; 32]), Err(SessionViolation::Proof), "without the secret");
+    assert_eq!(
+        stranger.reattach(&[3; 32]),
+        Err(SessionViolation::Proof),
+        "without the secret"
+    );
     stranger.set_secret(Arc::new(Zeroizing::new([8; 32])));
     stranger.reattach(&[3; 32]).unwrap();
     stranger.reattach(&[3; 32]).unwrap();

@@ -35,7 +35,12 @@ impl ResumeProof {
     /// The proof for the `attachment`th circuit of `session`. `binding` is a value that only the two
     /// ends of the new circuit have, fresh for it.
     pub fn new(secret: &[u8; 32], session: SessionId, attachment: u32, binding: &[u8; 32]) -> Self {
-        Self(Self::mac(secret, session, attachment, binding).finalize().into_bytes().into())
+        Self(
+            Self::mac(secret, session, attachment, binding)
+                .finalize()
+                .into_bytes()
+                .into(),
+        )
     }
 
     /// Whether it holds, in constant time.
@@ -51,8 +56,14 @@ impl ResumeProof {
             .is_ok()
     }
 
-    fn mac(secret: &[u8; 32], session: SessionId, attachment: u32, binding: &[u8; 32]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    fn mac(
+        secret: &[u8; 32],
+        session: SessionId,
+        attachment: u32,
+        binding: &[u8; 32],
+    ) -> Hmac<Sha256> {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
         mac.update(LABEL);
         mac.update(&session.0);
         mac.update(&attachment.to_be_bytes());

@@ -18,9 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::PollSender;
 
 use super::{HEADER_LEN, Machine, SessionEnd, SessionId, SessionViolation};
-use crate::{
-    CellBuf, CellPool, CircuitEnd, CloseReason, Leg, Side, cell::ResumeSecret,
-};
+use crate::{CellBuf, CellPool, CircuitEnd, CloseReason, Leg, Side, cell::ResumeSecret};
 
 /// Cells that are taken from the circuit ahead of the reader at the exit, so that credit and
 /// acknowledgements behind them are seen. 64 cells are 1 MiB at most. Guess.
@@ -256,7 +254,11 @@ impl SessionCore {
     /// Sends all that was written, and what the session itself has to say. Ready when the circuit has
     /// taken everything.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.current.as_ref().is_some_and(|cell| cell.len() > HEADER_LEN) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|cell| cell.len() > HEADER_LEN)
+        {
             self.outbox.extend(self.current.take());
         }
         self.poll_outbox(cx)
@@ -296,7 +298,11 @@ impl SessionCore {
         while (self.machine.control_due() || self.machine.resend_due()) && self.machine.may_send() {
             ready!(self.poll_reserve(cx))?;
             let control = self.machine.control_due();
-            let size = if control { CellSize::Small } else { CellSize::Large };
+            let size = if control {
+                CellSize::Small
+            } else {
+                CellSize::Large
+            };
             let mut cell = self.pool.cell(self.sends, size);
             let len = if control {
                 self.machine.cut_control(cell.payload_mut())
@@ -310,12 +316,16 @@ impl SessionCore {
     }
 
     fn poll_reserve(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.outgoing.poll_reserve(cx)).or_else(|_| self.on_outgoing_gone()).into()
+        ready!(self.outgoing.poll_reserve(cx))
+            .or_else(|_| self.on_outgoing_gone())
+            .into()
     }
 
     fn send(&mut self, mut cell: CellBuf) -> io::Result<()> {
         cell.shrink();
-        self.outgoing.send_item(cell).or_else(|_| self.on_outgoing_gone())
+        self.outgoing
+            .send_item(cell)
+            .or_else(|_| self.on_outgoing_gone())
     }
 
     /// The circuit takes no more. Cells that came in before are still there to be read: a circuit may
@@ -391,7 +401,11 @@ impl SessionStream {
     /// # Panics
     /// When `end` is the exit's.
     pub fn origin(end: CircuitEnd, session: SessionId) -> Self {
-        assert_eq!(end.side, Side::Origin, "an origin's session on an exit's end");
+        assert_eq!(
+            end.side,
+            Side::Origin,
+            "an origin's session on an exit's end"
+        );
         Self {
             core: SessionCore::new(end, session),
         }

@@ -11,7 +11,10 @@ const SESSION: SessionId = SessionId([5; 16]);
 
 fn pair() -> (SessionStream, SessionStream) {
     let (origin, exit, _) = CircuitEnd::pair();
-    (SessionStream::origin(origin, SESSION), SessionStream::exit(exit))
+    (
+        SessionStream::origin(origin, SESSION),
+        SessionStream::exit(exit),
+    )
 }
 
 /// Moves whatever can move without anybody reading.
@@ -51,7 +54,10 @@ async fn small_writes_share_the_smallest_cell_and_bulk_fills_the_largest() {
     let mut origin = SessionStream::origin(end, SESSION);
     origin.write_all(b"two ").await.unwrap();
     origin.write_all(b"words").await.unwrap();
-    assert!(other.incoming.try_recv().is_err(), "nothing leaves before the flush");
+    assert!(
+        other.incoming.try_recv().is_err(),
+        "nothing leaves before the flush"
+    );
     origin.flush().await.unwrap();
     let hello = other.incoming.try_recv().unwrap();
     assert_eq!(Header::decode(hello.payload()).unwrap().0.kind, Kind::Open);
@@ -123,7 +129,9 @@ async fn a_lost_circuit_is_an_error_after_what_arrived_and_not_an_end() {
     exit.read_exact(&mut buf).await.unwrap();
     let error = exit.read(&mut buf).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
-    assert!(matches!(exit.end(), Some(SessionEnd::Circuit(reason)) if matches!(**reason, CloseReason::Silent)));
+    assert!(
+        matches!(exit.end(), Some(SessionEnd::Circuit(reason)) if matches!(**reason, CloseReason::Silent))
+    );
     assert!(exit.write_all(&[0; 40_000]).await.is_err());
 }
 
@@ -151,7 +159,11 @@ async fn both_directions_full_move_on_when_somebody_reads() {
                     read.extend_from_slice(&buf[..n.unwrap()]);
                     moved = true;
                 }
-                if moved { Poll::Ready(()) } else { Poll::Pending }
+                if moved {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
             })
             .await;
         }
@@ -183,7 +195,10 @@ async fn relief_is_bounded() {
     assert!(origin.core.is_blocked());
     assert!(origin.core.relieve());
     assert_eq!(fill(&mut origin.core), RELIEF_CELLS);
-    assert!(!origin.core.relieve(), "not again before the circuit has taken them");
+    assert!(
+        !origin.core.relieve(),
+        "not again before the circuit has taken them"
+    );
     assert_eq!(fill(&mut origin.core), 0);
 }
 

@@ -13,8 +13,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{AsyncRead, AsyncWrite, FutureExt};
 use masq_cores::{
-    Authorisation, CellBuf, CircuitEnd, CircuitHandle, CircuitId, CircuitSummary, Config, Cores, FailureCode,
-    Gate, LinkUse, Meter, NodeKey, OpenError, Opener, RngSource, Role, Route, RouteHop, Wire,
+    Authorisation, CellBuf, CircuitEnd, CircuitHandle, CircuitId, CircuitSummary, Config, Cores,
+    FailureCode, Gate, LinkUse, Meter, NodeKey, OpenError, Opener, RngSource, Role, Route,
+    RouteHop, Wire,
 };
 use masq_onion::CellSize;
 use rand_chacha::ChaCha20Rng;
@@ -151,8 +152,16 @@ impl Opener for MeshOpener {
                     forward: Arc::default(),
                     reverse: Arc::default(),
                 };
-                a = Box::new(Tapped { inner: a, tape: record.forward.clone(), flip });
-                b = Box::new(Tapped { inner: b, tape: record.reverse.clone(), flip: None });
+                a = Box::new(Tapped {
+                    inner: a,
+                    tape: record.forward.clone(),
+                    flip,
+                });
+                b = Box::new(Tapped {
+                    inner: b,
+                    tape: record.reverse.clone(),
+                    flip: None,
+                });
                 wires.records.lock().unwrap().push(record);
             }
             // As with libp2p: a stream that the other side drops is seen on first use.
@@ -225,7 +234,10 @@ impl Mesh {
         let (tx, ends) = mpsc::channel(64);
         let gate = Arc::<SwitchGate>::default();
         let ledger = Arc::<Ledger>::default();
-        let opener = Arc::new(MeshOpener { me: key(i), wires: wires.clone() });
+        let opener = Arc::new(MeshOpener {
+            me: key(i),
+            wires: wires.clone(),
+        });
         // Meshes of one test differ, and are the same each time the test runs.
         static MADE: AtomicU64 = AtomicU64::new(0);
         let rng = rng_source(u64::from(i) + life * 1000 + MADE.fetch_add(1, Relaxed) * 10_000);
@@ -236,7 +248,13 @@ impl Mesh {
         config.meter = Some(ledger.clone());
         let cores = Cores::new(config);
         wires.nodes.lock().unwrap().insert(key(i), cores.clone());
-        Node { key: key(i), cores, gate, ledger, ends }
+        Node {
+            key: key(i),
+            cores,
+            gate,
+            ledger,
+            ends,
+        }
     }
 
     /// Node `i` comes back as a new process: the same node key, new onion keys, no links.
@@ -285,7 +303,10 @@ impl Mesh {
             node: key(*i),
             onion: self.cores(*i).onion_keys().current,
         };
-        Route { over: over.iter().map(hop).collect(), back: back.iter().map(hop).collect() }
+        Route {
+            over: over.iter().map(hop).collect(),
+            back: back.iter().map(hop).collect(),
+        }
     }
 
     /// Launches a circuit of node 0's and waits until it is up; also gives the exit's end.
@@ -317,8 +338,11 @@ impl Mesh {
     /// The tape of the `n`th substream that was opened from `a` to `b`.
     pub fn tape(&self, a: u8, b: u8, n: usize) -> (Arc<Tape>, Arc<Tape>) {
         let records = self.wires.records.lock().unwrap();
-        let record =
-            records.iter().filter(|r| r.from == key(a) && r.to == key(b)).nth(n).unwrap();
+        let record = records
+            .iter()
+            .filter(|r| r.from == key(a) && r.to == key(b))
+            .nth(n)
+            .unwrap();
         (record.forward.clone(), record.reverse.clone())
     }
 }

@@ -36,26 +36,51 @@ fn s1_malformed_descriptors_say_what_is_wrong() {
     let key = good_key();
     assert_eq!(wrong("http://x"), DescriptorError::Scheme);
     assert_eq!(wrong("masq://dev"), DescriptorError::NoKey);
-    assert!(wrong(&format!("masq://moon:{key}@h:1")).to_string().contains("base-mainnet"));
+    assert!(
+        wrong(&format!("masq://moon:{key}@h:1"))
+            .to_string()
+            .contains("base-mainnet")
+    );
     assert_eq!(wrong(&format!("masq://dev:{key}")), DescriptorError::NoHost);
-    assert_eq!(wrong("masq://dev:abc@h:1"), DescriptorError::Key(KeyError::Length(3)));
+    assert_eq!(
+        wrong("masq://dev:abc@h:1"),
+        DescriptorError::Key(KeyError::Length(3))
+    );
     let bang = format!("masq://dev:{}!@h:1", &KEY[..42]);
     assert_eq!(wrong(&bang), DescriptorError::Key(KeyError::Alphabet));
-    assert_eq!(wrong(&format!("masq://dev:{key}@h")), DescriptorError::NoPort);
-    assert_eq!(wrong(&format!("masq://dev:{key}@h:")), DescriptorError::NoPort);
+    assert_eq!(
+        wrong(&format!("masq://dev:{key}@h")),
+        DescriptorError::NoPort
+    );
+    assert_eq!(
+        wrong(&format!("masq://dev:{key}@h:")),
+        DescriptorError::NoPort
+    );
     for ports in ["0", "65536", "1,", "+5", "a", "1,2,3,4,5,6,7,8,9"] {
         let error = wrong(&format!("masq://dev:{key}@h:{ports}"));
-        assert!(matches!(error, DescriptorError::Port(_)), "{ports}: {error}");
+        assert!(
+            matches!(error, DescriptorError::Port(_)),
+            "{ports}: {error}"
+        );
     }
     for host in ["", "a b", "1.2.3", "[::1", "::1", "-x", "a..b"] {
         let error = wrong(&format!("masq://dev:{key}@{host}:1"));
-        assert!(matches!(error, DescriptorError::Host(_) | DescriptorError::NoPort), "{host}: {error}");
+        assert!(
+            matches!(error, DescriptorError::Host(_) | DescriptorError::NoPort),
+            "{host}: {error}"
+        );
     }
     for options in ["", "x=1", "mask", "mask=", "mask=a&mask=b", "mask=a/b"] {
         let error = wrong(&format!("masq://dev:{key}@h:1?{options}"));
-        assert!(matches!(error, DescriptorError::Option(_)), "{options}: {error}");
+        assert!(
+            matches!(error, DescriptorError::Option(_)),
+            "{options}: {error}"
+        );
     }
-    assert!(matches!(wrong(&"m".repeat(600)), DescriptorError::TooLong(600)));
+    assert!(matches!(
+        wrong(&"m".repeat(600)),
+        DescriptorError::TooLong(600)
+    ));
 }
 
 #[test]

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::*;
 
 fn pair(seed: u8) -> ed25519::Keypair {
-    ed25519::SecretKey::try_from_bytes([seed; 32]).unwrap().into()
+    ed25519::SecretKey::try_from_bytes([seed; 32])
+        .unwrap()
+        .into()
 }
 
 fn sample() -> Record {
@@ -16,8 +18,17 @@ fn sample() -> Record {
         previous_onion: Some([3; 32]),
         version: 77,
         earning_wallet: [4; 20],
-        rates: RatePack { routing_byte: 1, routing_package: 2, exit_byte: 3, exit_package: 4 },
-        roles: Roles { routes: true, exits: true, accepts_connections: false },
+        rates: RatePack {
+            routing_byte: 1,
+            routing_package: 2,
+            exit_byte: 3,
+            exit_package: 4,
+        },
+        roles: Roles {
+            routes: true,
+            exits: true,
+            accepts_connections: false,
+        },
         policy: "accept *:443".into(),
         country: Some(*b"CZ"),
         neighbours: vec![NodeKey([5; 32]), NodeKey([6; 32])],
@@ -70,13 +81,28 @@ fn another_key_cannot_sign_for_a_node() {
 
 #[test]
 fn rules_hold_on_both_sides() {
-    let over = Record { neighbours: (1..=6).map(|i| NodeKey([i; 32])).collect(), ..sample() };
+    let over = Record {
+        neighbours: (1..=6).map(|i| NodeKey([i; 32])).collect(),
+        ..sample()
+    };
     assert_eq!(over.sign(&pair(1)).unwrap_err(), RecordError::OverCap);
-    let unsorted = Record { neighbours: vec![NodeKey([6; 32]), NodeKey([5; 32])], ..sample() };
-    assert_eq!(unsorted.sign(&pair(1)).unwrap_err(), RecordError::Neighbours);
-    let itself = Record { neighbours: vec![sample().node], ..sample() };
+    let unsorted = Record {
+        neighbours: vec![NodeKey([6; 32]), NodeKey([5; 32])],
+        ..sample()
+    };
+    assert_eq!(
+        unsorted.sign(&pair(1)).unwrap_err(),
+        RecordError::Neighbours
+    );
+    let itself = Record {
+        neighbours: vec![sample().node],
+        ..sample()
+    };
     assert_eq!(itself.sign(&pair(1)).unwrap_err(), RecordError::Neighbours);
-    let long = Record { expires: sample().issued + 1801, ..sample() };
+    let long = Record {
+        expires: sample().issued + 1801,
+        ..sample()
+    };
     assert_eq!(long.sign(&pair(1)).unwrap_err(), RecordError::Life);
 }
 

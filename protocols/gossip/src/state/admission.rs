@@ -24,8 +24,9 @@ const MAX_SOURCES: usize = 1024;
 const DEBUTS: (u32, f64) = (12, 0.3);
 /// Introductions asked for from one address. Bounds how many nodes an attacker can meet. Guess.
 const INTRODUCTIONS: (u32, f64) = (10, 0.1);
-/// Splices asked for from one prefix: two at once, four an hour. Guess, from "a few per hour".
-const SPLICES: (u32, f64) = (2, 4.0 / 3600.0);
+/// Walks that may end in a splice, asked for from one prefix: six at once, six an hour. Not each
+/// of them does. Guess, from "a few per hour".
+const SPLICES: (u32, f64) = (6, 6.0 / 3600.0);
 /// A younger link is kept when its neighbour debuts again (the two dialled each other); an older
 /// one is replaced (the neighbour restarted and we have not noticed).
 const REPLACE_AFTER: Duration = Duration::from_secs(5);
@@ -63,13 +64,19 @@ impl Sources {
             _ => SPLICES,
         };
         if self.by_source.len() >= MAX_SOURCES && !self.by_source.contains_key(&(source, which)) {
-            let oldest = self.by_source.iter().min_by_key(|(_, bucket)| bucket.last_used());
+            let oldest = self
+                .by_source
+                .iter()
+                .min_by_key(|(_, bucket)| bucket.last_used());
             if let Some(oldest) = oldest.map(|(key, _)| *key) {
                 self.by_source.remove(&oldest);
             }
         }
         let bucket = || TokenBucket::new(size, rate, now);
-        self.by_source.entry((source, which)).or_insert_with(bucket).take(now)
+        self.by_source
+            .entry((source, which))
+            .or_insert_with(bucket)
+            .take(now)
     }
 }
 
@@ -99,7 +106,10 @@ fn is_local(ip: IpAddr) -> bool {
     match canonical(ip) {
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();
-            ip.is_loopback() || ip.is_private() || ip.is_link_local() || (a == 100 && b & 0xc0 == 64)
+            ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || (a == 100 && b & 0xc0 == 64)
         }
         IpAddr::V6(ip) => {
             let first = ip.segments()[0];
@@ -110,7 +120,11 @@ fn is_local(ip: IpAddr) -> bool {
 
 /// The prefix by which splices are counted: of local addresses each for itself.
 fn splice_source(ip: IpAddr, limits: &IpLimits) -> IpAddr {
-    if limits.spare_local_prefixes && is_local(ip) { source(ip) } else { prefix(ip) }
+    if limits.spare_local_prefixes && is_local(ip) {
+        source(ip)
+    } else {
+        prefix(ip)
+    }
 }
 
 /// Whether a neighbour at `ip` is allowed beside neighbours at `others`.
@@ -123,12 +137,18 @@ pub(super) fn ip_allowed(
     let (mut same, mut near) = (0u8, 0u8);
     for other in others.map(canonical) {
         same = same.saturating_add(u8::from(other == ip));
-        near = near.saturating_add(u8::from(other.is_ipv4() == ip.is_ipv4() && prefix(other) == prefix(ip)));
+        near = near.saturating_add(u8::from(
+            other.is_ipv4() == ip.is_ipv4() && prefix(other) == prefix(ip),
+        ));
     }
     if limits.per_ip.is_some_and(|limit| same >= limit) {
         return Err(RefuseReason::SameAddress);
     }
-    let limit = if ip.is_ipv4() { limits.per_24 } else { limits.per_48 };
+    let limit = if ip.is_ipv4() {
+        limits.per_24
+    } else {
+        limits.per_48
+    };
     let spared = limits.spare_local_prefixes && is_local(ip);
     if !spared && limit.is_some_and(|limit| near >= limit) {
         return Err(RefuseReason::SamePrefix);
@@ -142,22 +162,42 @@ impl Machine {
         let counted = self.conns.values().filter(|conn| {
             conn.peer != *node && matches!(conn.phase, Phase::Link(_) | Phase::Debuting { .. })
         });
-        ip_allowed(&self.config.ip_limits, ip, counted.filter_map(|conn| conn.remote))
+        ip_allowed(
+            &self.config.ip_limits,
+            ip,
+            counted.filter_map(|conn| conn.remote),
+        )
     }
 
     /// Counts an attempt from an address. Where the operator allows any number of neighbours with
     /// one address, addresses tell nobody apart and are not counted.
     fn source_allows(&mut self, ip: Option<IpAddr>, bucket: u8) -> bool {
         let limits = &self.config.ip_limits;
-        let Some(ip) = ip.filter(|_| limits.per_ip.is_some()) else { return true };
-        let source = if bucket == SPLICE_BUCKET { splice_source(ip, limits) } else { source(ip) };
+        let Some(ip) = ip.filter(|_| limits.per_ip.is_some()) else {
+            return true;
+        };
+        let source = if bucket == SPLICE_BUCKET {
+            splice_source(ip, limits)
+        } else {
+            source(ip)
+        };
         self.sources.take(source, bucket, self.now.mono)
     }
 
-    pub(super) fn on_connected(&mut self, id: ConnId, peer: NodeKey, dialled: bool, remote: Option<Address>) {
+    pub(super) fn on_connected(
+        &mut self,
+        id: ConnId,
+        peer: NodeKey,
+        dialled: bool,
+        remote: Option<Address>,
+    ) {
         let ip = remote.as_ref().and_then(Address::ip).map(canonical);
         let now = self.now.mono;
-        let debut = if dialled { self.dials.remove(&peer).map(|dial| dial.debut) } else { None };
+        let debut = if dialled {
+            self.dials.remove(&peer).map(|dial| dial.debut)
+        } else {
+            None
+        };
         let refused = self.stopping || peer == self.me || (dialled && debut.is_none());
         if refused || (dialled && self.links.contains_key(&peer)) {
             self.outputs.push_back(Output::Close(id));
@@ -166,8 +206,12 @@ impl Machine {
         let Some(debut) = debut else {
             self.make_room_for_guest();
             let until = now + self.config.timing.guest_life;
-            let phase = Phase::Guest { until, debuted: false };
-            self.conns.insert(id, Conn::new(peer, false, ip, phase, now));
+            let phase = Phase::Guest {
+                until,
+                debuted: false,
+            };
+            self.conns
+                .insert(id, Conn::new(peer, false, ip, phase, now));
             return;
         };
         if let Some(Err(reason)) = ip.map(|ip| self.address_fine(ip, &peer)) {
@@ -186,22 +230,29 @@ impl Machine {
             chain: self.config.chain.name().to_owned(),
             record: self.spread.own_bytes(),
             wants_entry: debut.wants_entry,
-            ports: if self.config.dialable() { ports.collect() } else { Vec::new() },
+            ports: if self.config.dialable() {
+                ports.collect()
+            } else {
+                Vec::new()
+            },
             invited: debut.invited,
             card,
         };
         let until = self.now.mono + self.config.timing.offer_timeout;
         let phase = Phase::Debuting { until, debut };
-        self.conns.insert(id, Conn::new(peer, true, ip, phase, self.now.mono));
+        self.conns
+            .insert(id, Conn::new(peer, true, ip, phase, self.now.mono));
         self.send(id, message);
     }
 
     /// The guest that has waited longest without a word makes room for the next one.
     fn make_room_for_guest(&mut self) {
-        let guests = || self.conns.iter().filter_map(|(id, conn)| match conn.phase {
-            Phase::Guest { debuted, .. } => Some((debuted, conn.since, *id)),
-            _ => None,
-        });
+        let guests = || {
+            self.conns.iter().filter_map(|(id, conn)| match conn.phase {
+                Phase::Guest { debuted, .. } => Some((debuted, conn.since, *id)),
+                _ => None,
+            })
+        };
         if guests().count() >= self.config.max_guests
             && let Some((_, _, id)) = guests().min()
         {
@@ -210,7 +261,9 @@ impl Machine {
     }
 
     pub(super) fn on_debut(&mut self, id: ConnId, debut: Arriving) {
-        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
         if !matches!(conn.phase, Phase::Guest { debuted: false, .. }) {
             return self.close(id, DownReason::Misbehaved);
         }
@@ -237,7 +290,9 @@ impl Machine {
         if debut.chain != self.config.chain.name() {
             return Err(RefuseReason::WrongChain);
         }
-        let record = self.verify_from(&debut.record, &peer).ok_or(RefuseReason::BadRecord)?;
+        let record = self
+            .verify_from(&debut.record, &peer)
+            .ok_or(RefuseReason::BadRecord)?;
         self.settle_double(id, peer)?;
         if let Some(ip) = ip {
             self.address_fine(ip, &peer)?;
@@ -262,7 +317,9 @@ impl Machine {
     /// Two connections between the same two nodes: the one dialled by the smaller key stays.
     fn settle_double(&mut self, id: ConnId, peer: NodeKey) -> Result<(), RefuseReason> {
         if let Some(old) = self.links.get(&peer).copied() {
-            let age = self.link(&peer).map(|link| self.now.mono.saturating_sub(link.since));
+            let age = self
+                .link(&peer)
+                .map(|link| self.now.mono.saturating_sub(link.since));
             if age.is_some_and(|age| age < REPLACE_AFTER) {
                 return Err(RefuseReason::Duplicate);
             }
@@ -279,7 +336,9 @@ impl Machine {
         if let Some(ours) = ours {
             if let Some(conn) = self.conns.get_mut(&ours) {
                 // Not a failed attempt: it succeeds on the other connection.
-                conn.phase = Phase::Waiting { until: self.now.mono };
+                conn.phase = Phase::Waiting {
+                    until: self.now.mono,
+                };
             }
             self.send(ours, Message::Goodbye(Farewell::Duplicate));
             self.close(ours, DownReason::Closed);
@@ -292,34 +351,70 @@ impl Machine {
         let entry_only = !record.roles.routes;
         let theirs = entry_only || (debut.wants_entry && self.can_host(&peer, false));
         let chosen = self.intro.fulfilled(&peer);
-        self.send(id, Message::Accept { record: self.spread.own_bytes(), entry: theirs });
+        self.send(
+            id,
+            Message::Accept {
+                record: self.spread.own_bytes(),
+                entry: theirs,
+            },
+        );
         let ip = self.conns.get(&id).and_then(|conn| conn.remote);
-        let address = |port: &u16| ip.map(|ip| Address { host: Host::Ip(ip), port: *port });
+        let address = |port: &u16| {
+            ip.map(|ip| Address {
+                host: Host::Ip(ip),
+                port: *port,
+            })
+        };
         let addresses = debut.ports.iter().filter_map(address).collect();
         self.become_link(id, record, (false, theirs), chosen, addresses);
     }
 
-    fn refuse(&mut self, id: ConnId, peer: NodeKey, ip: Option<IpAddr>, reason: RefuseReason, debut: Arriving) {
+    fn refuse(
+        &mut self,
+        id: ConnId,
+        peer: NodeKey,
+        ip: Option<IpAddr>,
+        reason: RefuseReason,
+        debut: Arriving,
+    ) {
         let card = match reason {
             RefuseReason::Full | RefuseReason::NoEntryRoom => debut.card,
             _ => None,
         };
         let now = self.now.mono;
-        let introduce = card
-            .filter(|_| !self.links.is_empty() && self.source_allows(ip, INTRODUCTION_BUCKET));
-        let wait = if introduce.is_some() { self.config.timing.intro_wait } else { LINGER };
+        let introduce =
+            card.filter(|_| !self.links.is_empty() && self.source_allows(ip, INTRODUCTION_BUCKET));
+        let wait = if introduce.is_some() {
+            self.config.timing.intro_wait
+        } else {
+            LINGER
+        };
         if let Some(conn) = self.conns.get_mut(&id) {
-            conn.phase = Phase::Guest { until: now + wait, debuted: true };
+            conn.phase = Phase::Guest {
+                until: now + wait,
+                debuted: true,
+            };
         }
         let text = match (&introduce, reason) {
             (Some(_), _) => format!("{reason}, and is looking for one that has"),
             (None, RefuseReason::WrongChain) => {
-                format!("{reason}: it is on {}, this node on {}", self.config.chain, debut.chain)
+                format!(
+                    "{reason}: it is on {}, this node on {}",
+                    self.config.chain, debut.chain
+                )
             }
             (None, _) => reason.to_string(),
         };
         let introducing = introduce.is_some();
-        self.send(id, Message::Refuse { reason, introducing, retry_ms: RETRY_MS, text });
+        self.send(
+            id,
+            Message::Refuse {
+                reason,
+                introducing,
+                retry_ms: RETRY_MS,
+                text,
+            },
+        );
         if let Some((walk, card)) = introduce {
             let splice = self.source_allows(ip, SPLICE_BUCKET);
             self.introduce_guest(id, peer, walk, card, splice);
@@ -327,7 +422,9 @@ impl Machine {
     }
 
     pub(super) fn on_accept(&mut self, id: ConnId, record: &[u8], entry: bool) {
-        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
         let Phase::Debuting { debut, .. } = &conn.phase else {
             return self.close(id, DownReason::Misbehaved);
         };
@@ -350,20 +447,38 @@ impl Machine {
         self.become_link(id, record, (entry && wanted, false), chosen, addresses);
     }
 
-    pub(super) fn on_refuse(&mut self, id: ConnId, reason: RefuseReason, introducing: bool, retry_ms: u32, text: String) {
+    pub(super) fn on_refuse(
+        &mut self,
+        id: ConnId,
+        reason: RefuseReason,
+        introducing: bool,
+        retry_ms: u32,
+        text: String,
+    ) {
         let timing = self.config.timing;
         let now = self.now.mono;
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         let Phase::Debuting { debut, .. } = &conn.phase else {
             return self.close(id, DownReason::Misbehaved);
         };
         let (node, origin) = (conn.peer, debut.origin);
-        let wait = if introducing { timing.intro_wait } else { Duration::ZERO };
+        let wait = if introducing {
+            timing.intro_wait
+        } else {
+            Duration::ZERO
+        };
         conn.phase = Phase::Waiting { until: now + wait };
         let busy = reason == RefuseReason::Full || reason == RefuseReason::NoEntryRoom;
         if busy || reason == RefuseReason::Duplicate {
-            let retry = Duration::from_millis(retry_ms.into()).clamp(timing.redial_first, timing.redial_max);
-            let retry = if introducing { timing.intro_wait } else { retry };
+            let retry = Duration::from_millis(retry_ms.into())
+                .clamp(timing.redial_first, timing.redial_max);
+            let retry = if introducing {
+                timing.intro_wait
+            } else {
+                retry
+            };
             let retry = self.jitter(retry);
             self.book.busy(&node, now + retry);
         } else {
@@ -382,9 +497,15 @@ impl Machine {
             && let Some(conn) = self.conns.get_mut(&id)
             && matches!(conn.phase, Phase::Debuting { .. })
         {
-            conn.phase = Phase::Waiting { until: self.now.mono };
+            conn.phase = Phase::Waiting {
+                until: self.now.mono,
+            };
         }
-        let reason = if farewell == Farewell::Spliced { DownReason::Spliced } else { DownReason::Left };
+        let reason = if farewell == Farewell::Spliced {
+            DownReason::Spliced
+        } else {
+            DownReason::Left
+        };
         self.close(id, reason);
     }
 
@@ -401,7 +522,9 @@ impl Machine {
         let digest = self.config.timing.digest;
         let next_digest = now + self.jitter(digest);
         let node = record.node();
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         let link = Link {
             since: now,
             ours,
@@ -417,9 +540,17 @@ impl Machine {
         self.links.insert(node, id);
         self.book.remember(node, addresses, self.now.unix);
         self.take_record(record, Some(id));
-        self.event(Event::NeighbourUp { node, peer: node.peer_id(), entry });
+        self.event(Event::NeighbourUp {
+            node,
+            peer: node.peer_id(),
+            entry,
+        });
         self.part_from_lobby();
-        let pause = if chosen { Duration::ZERO } else { self.config.timing.entry_pause };
+        let pause = if chosen {
+            Duration::ZERO
+        } else {
+            self.config.timing.entry_pause
+        };
         let soon = now + self.jitter(pause);
         self.timers.entry = Some(self.timers.entry.map_or(soon, |at| at.min(soon)));
         self.timers.seek_pause = self.config.timing.seek_first;
@@ -436,7 +567,9 @@ impl Machine {
     /// except while one is still on its way.
     fn part_from_lobby(&mut self) {
         if !self.intro.is_expecting() {
-            let waiting = |(id, conn): (&ConnId, &Conn)| matches!(conn.phase, Phase::Waiting { .. }).then_some(*id);
+            let waiting = |(id, conn): (&ConnId, &Conn)| {
+                matches!(conn.phase, Phase::Waiting { .. }).then_some(*id)
+            };
             let waiting: Vec<ConnId> = self.conns.iter().filter_map(waiting).collect();
             for id in waiting {
                 self.send(id, Message::Goodbye(Farewell::Leaving));
@@ -455,8 +588,15 @@ impl Machine {
     pub(super) fn attempt_failed(&mut self, peer: &NodeKey, origin: Origin, why: SeedFailure) {
         let timing = self.config.timing;
         let factor = self.spread_factor();
-        self.book.failed(peer, self.now.mono, timing.redial_first, timing.redial_max, factor);
-        if origin == Origin::Book && !self.links.contains_key(peer)
+        self.book.failed(
+            peer,
+            self.now.mono,
+            timing.redial_first,
+            timing.redial_max,
+            factor,
+        );
+        if origin == Origin::Book
+            && !self.links.contains_key(peer)
             && let Some(descriptor) = self.book.seed(peer).cloned()
         {
             self.event(Event::SeedFailed { descriptor, why });
@@ -466,7 +606,9 @@ impl Machine {
     /// Closes guests and debuts whose time is over.
     pub(super) fn expire_conns(&mut self) {
         let now = self.now.mono;
-        let over = |(id, conn): (&ConnId, &Conn)| conn.deadline().is_some_and(|at| at <= now).then_some(*id);
+        let over = |(id, conn): (&ConnId, &Conn)| {
+            conn.deadline().is_some_and(|at| at <= now).then_some(*id)
+        };
         let over: Vec<ConnId> = self.conns.iter().filter_map(over).collect();
         for id in over {
             self.close(id, DownReason::Closed);
@@ -488,28 +630,58 @@ mod tests {
     use super::*;
 
     fn check(limits: &IpLimits, ip: &str, others: &[&str]) -> Result<(), RefuseReason> {
-        ip_allowed(limits, ip.parse().unwrap(), others.iter().map(|ip| ip.parse().unwrap()))
+        ip_allowed(
+            limits,
+            ip.parse().unwrap(),
+            others.iter().map(|ip| ip.parse().unwrap()),
+        )
     }
 
     #[test]
     fn one_neighbour_per_address_and_few_per_prefix() {
         let limits = IpLimits::default();
         assert_eq!(check(&limits, "198.51.100.7", &["198.51.100.8"]), Ok(()));
-        assert_eq!(check(&limits, "198.51.100.7", &["198.51.100.7"]), Err(RefuseReason::SameAddress));
+        assert_eq!(
+            check(&limits, "198.51.100.7", &["198.51.100.7"]),
+            Err(RefuseReason::SameAddress)
+        );
         assert_eq!(
             check(&limits, "198.51.100.7", &["198.51.100.8", "198.51.100.9"]),
             Err(RefuseReason::SamePrefix)
         );
-        assert_eq!(check(&limits, "::ffff:198.51.100.7", &["198.51.100.7"]), Err(RefuseReason::SameAddress));
         assert_eq!(
-            check(&limits, "2001:db8:1::1", &["2001:db8:1:2::1", "2001:db8:1:3::1"]),
+            check(&limits, "::ffff:198.51.100.7", &["198.51.100.7"]),
+            Err(RefuseReason::SameAddress)
+        );
+        assert_eq!(
+            check(
+                &limits,
+                "2001:db8:1::1",
+                &["2001:db8:1:2::1", "2001:db8:1:3::1"]
+            ),
             Err(RefuseReason::SamePrefix)
         );
         // On this machine the address counts, the prefix doesn't.
-        assert_eq!(check(&limits, "127.0.0.1", &["127.0.0.2", "127.0.0.3", "127.0.0.4"]), Ok(()));
-        assert_eq!(check(&limits, "127.0.0.1", &["127.0.0.1"]), Err(RefuseReason::SameAddress));
-        let strict = IpLimits { spare_local_prefixes: false, ..limits };
-        assert_eq!(check(&strict, "127.0.0.1", &["127.0.0.2", "127.0.0.3"]), Err(RefuseReason::SamePrefix));
+        assert_eq!(
+            check(
+                &limits,
+                "127.0.0.1",
+                &["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+            ),
+            Ok(())
+        );
+        assert_eq!(
+            check(&limits, "127.0.0.1", &["127.0.0.1"]),
+            Err(RefuseReason::SameAddress)
+        );
+        let strict = IpLimits {
+            spare_local_prefixes: false,
+            ..limits
+        };
+        assert_eq!(
+            check(&strict, "127.0.0.1", &["127.0.0.2", "127.0.0.3"]),
+            Err(RefuseReason::SamePrefix)
+        );
         assert_eq!(check(&IpLimits::NONE, "127.0.0.1", &["127.0.0.1"]), Ok(()));
     }
 }

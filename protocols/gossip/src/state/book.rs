@@ -48,7 +48,11 @@ impl Book {
         for seed in seeds {
             book.add_seed(seed, me);
         }
-        for mut past in remembered.into_iter().filter(|past| past.node != me).take(MAX_REMEMBERED) {
+        for mut past in remembered
+            .into_iter()
+            .filter(|past| past.node != me)
+            .take(MAX_REMEMBERED)
+        {
             past.addresses.truncate(MAX_ADDRESSES);
             book.remembered.insert(past.node, past);
         }
@@ -80,7 +84,14 @@ impl Book {
                     self.backoff.remove(&oldest);
                 }
             }
-            self.remembered.insert(node, Remembered { node, addresses, last_seen: unix });
+            self.remembered.insert(
+                node,
+                Remembered {
+                    node,
+                    addresses,
+                    last_seen: unix,
+                },
+            );
         }
         self.dirty = true;
     }
@@ -98,17 +109,27 @@ impl Book {
             .map(|(node, addresses, seed)| (self.backoff(&node).fails, seed, node, addresses))
             .collect();
         due.sort_by_key(|(fails, seed, _, _)| (*fails, *seed));
-        due.into_iter().map(|(_, _, node, addresses)| (node, addresses)).collect()
+        due.into_iter()
+            .map(|(_, _, node, addresses)| (node, addresses))
+            .collect()
     }
 
     /// Past neighbours that may be tried now.
     pub(super) fn past(&self, now: Duration) -> impl Iterator<Item = &Remembered> {
-        self.remembered.values().filter(move |past| self.backoff(&past.node).next <= now)
+        self.remembered
+            .values()
+            .filter(move |past| self.backoff(&past.node).next <= now)
     }
 
     fn everyone(&self) -> impl Iterator<Item = (NodeKey, Vec<Address>, bool)> {
-        let past = self.remembered.values().map(|past| (past.node, past.addresses.clone(), false));
-        let seeds = self.seeds.iter().filter(|seed| !self.remembered.contains_key(&seed.node));
+        let past = self
+            .remembered
+            .values()
+            .map(|past| (past.node, past.addresses.clone(), false));
+        let seeds = self
+            .seeds
+            .iter()
+            .filter(|seed| !self.remembered.contains_key(&seed.node));
         past.chain(seeds.map(|seed| (seed.node, seed.addresses(), true)))
     }
 
@@ -118,7 +139,14 @@ impl Book {
 
     /// It did not work; `pause` is the first pause, which doubles up to `longest`. `spread` is a
     /// random factor around one.
-    pub(super) fn failed(&mut self, node: &NodeKey, now: Duration, pause: Duration, longest: Duration, spread: f64) {
+    pub(super) fn failed(
+        &mut self,
+        node: &NodeKey,
+        now: Duration,
+        pause: Duration,
+        longest: Duration,
+        spread: f64,
+    ) {
         let known = self.remembered.contains_key(node) || self.seed(node).is_some();
         if known {
             let mut backoff = self.backoff(node);

@@ -29,7 +29,11 @@ pub(super) struct Buckets {
 impl Buckets {
     fn new(now: Duration) -> Self {
         let bucket = |(size, rate)| TokenBucket::new(size, rate, now);
-        Self { messages: bucket(MESSAGES), walks: bucket(WALKS), digests: bucket(DIGESTS) }
+        Self {
+            messages: bucket(MESSAGES),
+            walks: bucket(WALKS),
+            digests: bucket(DIGESTS),
+        }
     }
 }
 
@@ -141,9 +145,9 @@ impl Conn {
     /// have timers of their own.
     pub(super) fn deadline(&self) -> Option<Duration> {
         match &self.phase {
-            Phase::Guest { until, .. } | Phase::Debuting { until, .. } | Phase::Waiting { until } => {
-                Some(*until)
-            }
+            Phase::Guest { until, .. }
+            | Phase::Debuting { until, .. }
+            | Phase::Waiting { until } => Some(*until),
             Phase::Link(_) => None,
         }
     }

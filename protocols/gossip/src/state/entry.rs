@@ -50,7 +50,11 @@ impl Machine {
         let spare = self.config.cap.saturating_sub(self.occupied());
         // Room is kept for the one that we have not chosen yet.
         let own = usize::from(self.config.originates && self.own_entries() == 0);
-        let limit = if need { MAX_ENTRY_LINKS_IN_NEED } else { MAX_ENTRY_LINKS };
+        let limit = if need {
+            MAX_ENTRY_LINKS_IN_NEED
+        } else {
+            MAX_ENTRY_LINKS
+        };
         entries + 1 + own <= limit && listed + spare >= MIN_LISTED
     }
 
@@ -66,7 +70,7 @@ impl Machine {
         if self.links.is_empty() || (routes && !self.config.originates) {
             return;
         }
-        if routes && self.own_entries() > 1 {
+        while routes && self.own_entries() > 1 {
             self.release_worst();
         }
         let moving = routes && self.own_entries() > 0;
@@ -76,14 +80,21 @@ impl Machine {
         let now = self.now.mono;
         let pause = self.config.timing.entry_pause;
         let waiting = self.each_link().any(|(_, _, link)| {
-            link.entry_asked.is_some_and(|asked| now.saturating_sub(asked) < ANSWER_TIMEOUT)
+            link.entry_asked
+                .is_some_and(|asked| now.saturating_sub(asked) < ANSWER_TIMEOUT)
         });
-        let pick = if waiting { None } else { self.pick_entry(moving) };
+        let pick = if waiting {
+            None
+        } else {
+            self.pick_entry(moving)
+        };
         if waiting || pick.is_some() || !moving {
             self.timers.entry = Some(now + self.jitter(pause));
         }
         let Some(conn) = pick else { return };
-        let refused = self.each_link().any(|(_, _, link)| link.entry_refused_until > Duration::ZERO);
+        let refused = self
+            .each_link()
+            .any(|(_, _, link)| link.entry_refused_until > Duration::ZERO);
         if let Some(link) = self.conns.get_mut(&conn).and_then(|c| c.link_mut()) {
             link.entry_asked = Some(now);
             self.send(conn, Message::EntryAsk { insist: refused });
@@ -114,7 +125,11 @@ impl Machine {
             .filter(|(rank, _)| !must_lead || *rank < 4)
             .collect();
         let best = candidates.iter().map(|(rank, _)| *rank).min()?;
-        let best: Vec<ConnId> = candidates.iter().filter(|(rank, _)| *rank == best).map(|(_, id)| *id).collect();
+        let best: Vec<ConnId> = candidates
+            .iter()
+            .filter(|(rank, _)| *rank == best)
+            .map(|(_, id)| *id)
+            .collect();
         best.choose(&mut self.rng).copied()
     }
 
@@ -124,6 +139,7 @@ impl Machine {
         let worst = own.max_by_key(|(_, conn, link)| (!self.leads(&conn.peer), link.since));
         let Some((id, _, _)) = worst else { return };
         if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
+            // Without this flag there is one less, so the caller's loop ends.
             link.ours = false;
             self.send(id, Message::EntryRelease);
             self.entry_changed(id);
@@ -131,7 +147,9 @@ impl Machine {
     }
 
     pub(super) fn on_entry_ask(&mut self, id: ConnId, insist: bool) {
-        let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else { return };
+        let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else {
+            return;
+        };
         let need = insist || !self.routes(&peer);
         let granted = self.can_host(&peer, need);
         self.send(id, Message::EntryReply { granted });
@@ -146,7 +164,9 @@ impl Machine {
 
     pub(super) fn on_entry_reply(&mut self, id: ConnId, granted: bool) {
         let now = self.now.mono;
-        let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else { return };
+        let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else {
+            return;
+        };
         if link.entry_asked.take().is_none() {
             return;
         }
@@ -160,17 +180,25 @@ impl Machine {
     }
 
     pub(super) fn on_entry_release(&mut self, id: ConnId) {
-        let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else { return };
+        let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) else {
+            return;
+        };
         if std::mem::take(&mut link.theirs) {
             self.entry_changed(id);
         }
     }
 
     fn entry_changed(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
         let Some(link) = conn.link() else { return };
         let (node, entry) = (conn.peer, link.entry());
-        self.event(Event::NeighbourChanged { node, peer: node.peer_id(), entry });
+        self.event(Event::NeighbourChanged {
+            node,
+            peer: node.peer_id(),
+            entry,
+        });
         self.links_changed();
     }
 }

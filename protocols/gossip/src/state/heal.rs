@@ -23,7 +23,7 @@ const MIN_LISTED: usize = 2;
 /// Neighbours that a node which does not route looks for; all of them entry links. Guess.
 const CONSUMER_TARGET: usize = 2;
 
-/// A node with all its links and no route gives one up after this; each time it waits twice as
+/// A node with the links it looks for and no route gives one up after this; each time it waits twice as
 /// long, up to `REWIRE_MAX`. Guess.
 pub(super) const REWIRE_FIRST: Duration = Duration::from_secs(4);
 const REWIRE_MAX: Duration = Duration::from_secs(600);
@@ -34,7 +34,11 @@ impl Machine {
         let timing = &self.config.timing;
         conn.deadline().unwrap_or_else(|| {
             let digest = conn.link().map_or(Duration::MAX, |link| link.next_digest);
-            let watch = if conn.awaits_pong() { timing.dead_after } else { timing.ping_idle };
+            let watch = if conn.awaits_pong() {
+                timing.dead_after
+            } else {
+                timing.ping_idle
+            };
             (conn.last_heard + watch).min(digest)
         })
     }
@@ -45,7 +49,9 @@ impl Machine {
         let timing = self.config.timing;
         let ids: Vec<ConnId> = self.links.values().copied().collect();
         for id in ids {
-            let Some(conn) = self.conns.get(&id) else { continue };
+            let Some(conn) = self.conns.get(&id) else {
+                continue;
+            };
             let idle = now.saturating_sub(conn.last_heard);
             if idle >= timing.dead_after {
                 self.close(id, DownReason::Silent);
@@ -88,7 +94,10 @@ impl Machine {
         if !self.config.roles.routes {
             return occupied < CONSUMER_TARGET.min(self.config.cap);
         }
-        let listed = self.each_link().filter(|(_, _, link)| link.listed()).count();
+        let listed = self
+            .each_link()
+            .filter(|(_, _, link)| link.listed())
+            .count();
         let on_their_way = occupied.saturating_sub(self.links.len());
         let poor = listed + on_their_way < MIN_LISTED || self.stage != Stage::RouteFound;
         occupied < self.config.target || (poor && occupied < self.config.cap)
@@ -97,6 +106,14 @@ impl Machine {
     /// When to look again; `None` while stopping.
     pub(super) fn next_seek(&self) -> Option<Duration> {
         (!self.stopping).then(|| self.timers.seek.min(self.timers.probe))
+    }
+
+    /// A slot became free, or one that was kept came to nothing.
+    pub(super) fn seek_soon(&mut self) {
+        self.timers.seek = self
+            .timers
+            .seek
+            .min(self.now.mono + self.config.timing.seek_first);
     }
 
     /// Looks for neighbours when it is time and more are wanted.
@@ -117,7 +134,12 @@ impl Machine {
         } else if self.needs_more() {
             self.timers.seek = now + self.jitter(self.timers.seek_pause);
             let lonely = self.links.len() < 2 && self.timers.seek_pause > timing.seek_first * 8;
-            self.timers.seek_pause = (self.timers.seek_pause * 2).min(timing.seek_max);
+            let longest = if self.lacks_route() {
+                timing.seek_max / 8
+            } else {
+                timing.seek_max
+            };
+            self.timers.seek_pause = (self.timers.seek_pause * 2).min(longest);
             self.launch_walk();
             if lonely {
                 self.dial_from_book(1);
@@ -130,7 +152,11 @@ impl Machine {
 
     fn dial_from_book(&mut self, most: usize) {
         let under_way = self.dials.len()
-            + self.conns.values().filter(|conn| matches!(conn.phase, Phase::Debuting { .. } | Phase::Waiting { .. })).count();
+            + self
+                .conns
+                .values()
+                .filter(|conn| matches!(conn.phase, Phase::Debuting { .. } | Phase::Waiting { .. }))
+                .count();
         let room = self.config.cap.saturating_sub(self.occupied());
         let most = most.saturating_sub(under_way).min(room);
         if most == 0 {
@@ -138,7 +164,9 @@ impl Machine {
         }
         let mut due = self.book.due(self.now.mono);
         due.retain(|(node, addresses)| {
-            !addresses.is_empty() && !self.engaged(node) && !self.conns.values().any(|conn| conn.peer == *node)
+            !addresses.is_empty()
+                && !self.engaged(node)
+                && !self.conns.values().any(|conn| conn.peer == *node)
         });
         // Forty nodes with the same list should not all begin with its first line.
         let equals = due.len().min(4);
@@ -148,9 +176,24 @@ impl Machine {
         }
     }
 
-    fn dial_known(&mut self, node: NodeKey, addresses: Vec<crate::address::Address>, origin: Origin) {
+    fn dial_known(
+        &mut self,
+        node: NodeKey,
+        addresses: Vec<crate::address::Address>,
+        origin: Origin,
+    ) {
         let wants_entry = self.wants_entry();
-        self.dial(node, Debut { origin, addresses, wants_entry, invited: None, swap: None, chosen: true });
+        self.dial(
+            node,
+            Debut {
+                origin,
+                addresses,
+                wants_entry,
+                invited: None,
+                swap: None,
+                chosen: true,
+            },
+        );
     }
 
     /// There is no route: sees to it that `rewire` comes in time.
@@ -160,18 +203,25 @@ impl Machine {
         }
     }
 
-    /// A node that has all the links it may have, knows exits, and still has no route gives up
+    /// There is no route although there are exits, so other links may bring one.
+    fn lacks_route(&self) -> bool {
+        self.config.originates
+            && self.stage == Stage::ConnectedToNeighbour
+            && (self.neighbourhood().records()).any(|record| record.roles.exits)
+    }
+
+    /// A node that has the links it looks for, knows exits, and still has no route gives up
     /// its youngest listed link, to look for another.
     pub(super) fn rewire(&mut self) {
         self.timers.rewire = None;
-        let exits = self.neighbourhood().records().any(|record| record.roles.exits);
-        let full = self.occupied() >= self.config.cap;
-        if self.stage != Stage::ConnectedToNeighbour || !exits || !full || !self.config.originates {
+        if !self.lacks_route() || self.occupied() < self.config.target {
             return;
         }
         self.timers.rewire_pause = (self.timers.rewire_pause * 2).min(REWIRE_MAX);
         let listed = self.each_link().filter(|(_, _, link)| link.listed());
-        let youngest = listed.max_by_key(|(_, _, link)| link.since).map(|(id, _, _)| id);
+        let youngest = listed
+            .max_by_key(|(_, _, link)| link.since)
+            .map(|(id, _, _)| id);
         if let Some(id) = youngest {
             self.send(id, Message::Goodbye(Farewell::Leaving));
             self.close(id, DownReason::Closed);
@@ -184,8 +234,13 @@ impl Machine {
             return;
         }
         let view = self.neighbourhood();
-        let unseen = self.book.past(self.now.mono).filter(|past| view.record(&past.node).is_none());
-        let mut unseen: Vec<_> = unseen.map(|past| (past.node, past.addresses.clone())).collect();
+        let unseen = self
+            .book
+            .past(self.now.mono)
+            .filter(|past| view.record(&past.node).is_none());
+        let mut unseen: Vec<_> = unseen
+            .map(|past| (past.node, past.addresses.clone()))
+            .collect();
         unseen.retain(|(node, addresses)| !addresses.is_empty() && !self.engaged(node));
         unseen.shuffle(&mut self.rng);
         if let Some((node, addresses)) = unseen.pop() {

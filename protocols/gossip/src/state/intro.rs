@@ -25,6 +25,15 @@ struct Reach {
     min: u32,
 }
 
+/// A walk as it passes.
+struct Walk {
+    id: WalkId,
+    bytes: Vec<u8>,
+    left: u32,
+    min: u32,
+    splice: bool,
+}
+
 /// For a node with hardly any neighbour: the next best. Guess.
 const ANYWHERE: Reach = Reach { steps: 8, min: 1 };
 /// Closes a four-cycle: the taker is at distance three when the walk does not turn. From the design.
@@ -40,7 +49,8 @@ impl Machine {
         let id = self.new_walk_id();
         let secret = SealSecret::new(&mut self.rng);
         let card = self.card_for(&id, &secret);
-        self.intro.remember_own(id, secret, self.now.mono + self.config.timing.walk_life);
+        self.intro
+            .remember_own(id, secret, self.now.mono + self.config.timing.walk_life);
         (id, card)
     }
 
@@ -60,7 +70,12 @@ impl Machine {
 
     /// Whether we have an address that can be sealed.
     pub(super) fn introducible(&self) -> bool {
-        self.config.dialable() && self.config.advertise.iter().any(|address| address.ip().is_some())
+        self.config.dialable()
+            && self
+                .config
+                .advertise
+                .iter()
+                .any(|address| address.ip().is_some())
     }
 
     /// Sends a card of our own along one of our links.
@@ -72,17 +87,46 @@ impl Machine {
         } else {
             FAR
         };
-        let splice = self.links.len() < SPLICE_BELOW && self.timers.seek_pause > self.config.timing.seek_first * 4;
-        let Some(next) = self.next_step(None, &self.me.clone()) else { return };
+        let splice = self.links.len() < SPLICE_BELOW
+            && self.timers.seek_pause > self.config.timing.seek_first * 4;
+        let Some(next) = self.next_step(None, &self.me.clone()) else {
+            return;
+        };
         let (id, card) = self.own_walk_card();
-        self.send(next, Message::Walk { id, card, left: reach.steps, min: reach.min, splice });
+        self.send(
+            next,
+            Message::Walk {
+                id,
+                card,
+                left: reach.steps,
+                min: reach.min,
+                splice,
+            },
+        );
     }
 
     /// Sends a guest's card along one of our links.
-    pub(super) fn introduce_guest(&mut self, guest: ConnId, peer: NodeKey, id: WalkId, bytes: Vec<u8>, splice: bool) {
+    pub(super) fn introduce_guest(
+        &mut self,
+        guest: ConnId,
+        peer: NodeKey,
+        id: WalkId,
+        bytes: Vec<u8>,
+        splice: bool,
+    ) {
         let card = Card::parse(&bytes, &id, self.config.chain, self.now.unix);
         match card.filter(|card| card.node == peer) {
-            Some(card) => self.walk_on(guest, id, card, bytes, ANYWHERE.steps, ANYWHERE.min, splice),
+            Some(card) => {
+                let Reach { steps: left, min } = ANYWHERE;
+                let walk = Walk {
+                    id,
+                    bytes,
+                    left,
+                    min,
+                    splice,
+                };
+                self.walk_on(guest, walk, card);
+            }
             None => self.send(guest, Message::WalkEnd { id }),
         }
     }
@@ -97,41 +141,86 @@ impl Machine {
     }
 
     pub(super) fn on_introduction(&mut self, id: ConnId, message: Message) {
-        let now = self.now.mono;
-        let Some(conn) = self.conns.get_mut(&id) else { return };
         match message {
-            Message::Walk { id: walk, card, left, min, splice } => {
-                if conn.link().is_some() && conn.buckets.walks.take(now) {
-                    self.on_walk(id, walk, card, left, min, splice);
-                }
+            Message::Walk {
+                id: walk,
+                card: bytes,
+                left,
+                min,
+                splice,
+            } => {
+                let walk = Walk {
+                    id: walk,
+                    bytes,
+                    left,
+                    min,
+                    splice,
+                };
+                self.on_walk(id, walk);
             }
-            Message::Taken { id: walk, card, sealed, second } => {
+            Message::Taken {
+                id: walk,
+                card,
+                sealed,
+                second,
+            } => {
                 self.on_taken(id, walk, card, sealed, second);
             }
-            Message::Sealed { id: walk, to, sealed } => self.on_sealed(walk, to, sealed),
+            Message::Sealed {
+                id: walk,
+                to,
+                sealed,
+            } => self.on_sealed(walk, to, sealed),
             Message::WalkEnd { id: walk } => self.on_walk_end(id, walk),
             _ => {}
         }
     }
 
-    fn on_walk(&mut self, from: ConnId, id: WalkId, bytes: Vec<u8>, left: u32, min: u32, splice: bool) {
-        let Some(card) = Card::parse(&bytes, &id, self.config.chain, self.now.unix) else { return };
-        if min == 0 && self.take_card(from, id, &card) {
+    fn on_walk(&mut self, from: ConnId, walk: Walk) {
+        let now = self.now.mono;
+        let neighbour = self
+            .conns
+            .get_mut(&from)
+            .filter(|conn| conn.link().is_some());
+        if !neighbour.is_some_and(|conn| conn.buckets.walks.take(now)) {
             return;
         }
-        self.walk_on(from, id, card, bytes, left, min, splice);
+        let Some(card) = Card::parse(&walk.bytes, &walk.id, self.config.chain, self.now.unix)
+        else {
+            return;
+        };
+        if walk.min == 0 && self.take_card(from, walk.id, &card) {
+            return;
+        }
+        self.walk_on(from, walk, card);
     }
 
     /// Passes a walk on, or ends it: by a splice, or by saying so.
-    fn walk_on(&mut self, from: ConnId, id: WalkId, card: Card, bytes: Vec<u8>, left: u32, min: u32, splice: bool) {
+    fn walk_on(&mut self, from: ConnId, walk: Walk, card: Card) {
+        let Walk {
+            id,
+            bytes,
+            left,
+            min,
+            splice,
+        } = walk;
         let until = self.now.mono + self.config.timing.walk_life;
         if left > 0
             && let Some(next) = self.next_step(Some(from), &card.node)
             && (self.intro.own.contains_key(&id) || self.intro.remember_path(id, from, next, until))
         {
             let (left, min) = (left - 1, min.saturating_sub(1));
-            self.send(next, Message::Walk { id, card: bytes, left, min, splice });
-        } else if !(splice && self.offer_splice(from, id, &card, &bytes)) {
+            self.send(
+                next,
+                Message::Walk {
+                    id,
+                    card: bytes,
+                    left,
+                    min,
+                    splice,
+                },
+            );
+        } else if !(splice && self.offer_splice(from, id, card, bytes)) {
             self.send(from, Message::WalkEnd { id });
         }
     }
@@ -153,13 +242,28 @@ impl Machine {
         if !fine {
             return false;
         }
-        let Some((own, sealed)) = self.offer(id, card, None) else { return false };
-        self.send(from, Message::Taken { id, card: own, sealed, second: false });
+        let Some((own, sealed)) = self.offer(id, card, None) else {
+            return false;
+        };
+        self.send(
+            from,
+            Message::Taken {
+                id,
+                card: own,
+                sealed,
+                second: false,
+            },
+        );
         true
     }
 
     /// Keeps a slot for the card's node; gives our card, and our address sealed if it must dial.
-    pub(super) fn offer(&mut self, id: WalkId, card: &Card, swap: Option<Swap>) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+    pub(super) fn offer(
+        &mut self,
+        id: WalkId,
+        card: &Card,
+        swap: Option<Swap>,
+    ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
         let secret = SealSecret::new(&mut self.rng);
         let own = self.card_for(&id, &secret);
         let sealed = if card.dialable {
@@ -172,24 +276,57 @@ impl Machine {
         Some((own, sealed))
     }
 
-    fn on_taken(&mut self, from: ConnId, id: WalkId, bytes: Vec<u8>, sealed: Option<Vec<u8>>, second: bool) {
+    fn on_taken(
+        &mut self,
+        from: ConnId,
+        id: WalkId,
+        bytes: Vec<u8>,
+        sealed: Option<Vec<u8>>,
+        second: bool,
+    ) {
         if !self.intro.own.contains_key(&id) {
             if let Some(prev) = self.intro.paths.get(&id).map(|path| path.prev) {
-                self.send(prev, Message::Taken { id, card: bytes, sealed, second });
+                self.send(
+                    prev,
+                    Message::Taken {
+                        id,
+                        card: bytes,
+                        sealed,
+                        second,
+                    },
+                );
             }
             return;
         }
-        let Some(card) = Card::parse(&bytes, &id, self.config.chain, self.now.unix) else { return };
+        let Some(card) = Card::parse(&bytes, &id, self.config.chain, self.now.unix) else {
+            return;
+        };
+        let taken = self.intro.takes.values().any(|take| take.node == card.node);
+        if taken && self.me < card.node {
+            // Each has taken the other's card; the one with the smaller key dials.
+            return;
+        }
         let room = self.occupied() < self.config.cap && (second || self.needs_more());
         if self.stopping || !room || self.engaged(&card.node) {
-            return;
+            // So that the slot is not kept for nothing.
+            return self.send(from, Message::WalkEnd { id });
         }
         if self.introducible() {
             let sealed = seal(&self.config.advertise, &card, &id, &mut self.rng);
             if let Some(sealed) = sealed {
                 let timing = self.config.timing;
-                self.intro.expect(card.node, self.now.mono + timing.offer_timeout + timing.dial_timeout / 2);
-                self.send(from, Message::Sealed { id, to: card.node, sealed });
+                self.intro.expect(
+                    card.node,
+                    self.now.mono + timing.offer_timeout + timing.dial_timeout / 2,
+                );
+                self.send(
+                    from,
+                    Message::Sealed {
+                        id,
+                        to: card.node,
+                        sealed,
+                    },
+                );
             }
         } else if let Some(sealed) = sealed
             && let Some(own) = self.intro.own.get(&id)
@@ -207,8 +344,12 @@ impl Machine {
             return;
         }
         let me = self.me;
-        let Some(take) = self.intro.takes.get_mut(&id) else { return };
-        let Some(addresses) = take.secret.open(&id, &me, &sealed) else { return };
+        let Some(take) = self.intro.takes.get_mut(&id) else {
+            return;
+        };
+        let Some(addresses) = take.secret.open(&id, &me, &sealed) else {
+            return;
+        };
         match take.swap {
             // The end of the walk dials first; we follow when it says so.
             Some(Swap::GivenBy(_)) => take.addresses = addresses,
@@ -227,13 +368,24 @@ impl Machine {
 
     fn on_walk_end(&mut self, from: ConnId, id: WalkId) {
         if self.intro.own.remove(&id).is_none() {
+            // On its way back nobody was found; on its way out the offer is not wanted.
+            if self.intro.takes.remove(&id).is_some() {
+                self.seek_soon();
+            }
             if let Some(path) = self.intro.paths.remove(&id) {
-                self.send(path.prev, Message::WalkEnd { id });
+                let onward = if from == path.prev {
+                    path.next
+                } else {
+                    path.prev
+                };
+                self.send(onward, Message::WalkEnd { id });
             }
             return;
         }
         // A refused debutant tries again soon: the mesh around the seed may just be forming.
-        let Some(conn) = self.conns.get(&from) else { return };
+        let Some(conn) = self.conns.get(&from) else {
+            return;
+        };
         if matches!(conn.phase, Phase::Waiting { .. }) {
             let peer = conn.peer;
             let pause = self.config.timing.redial_first * 2;
@@ -244,9 +396,24 @@ impl Machine {
     }
 
     /// Dials the other end of an introduction.
-    pub(super) fn meet(&mut self, node: NodeKey, mut addresses: Vec<Address>, id: WalkId, swap: Option<NodeKey>, chosen: bool) {
-        addresses.retain(|address| address.ip().is_none_or(|ip| self.address_fine(ip, &node).is_ok()));
-        if addresses.is_empty() || self.engaged(&node) || self.stopping {
+    pub(super) fn meet(
+        &mut self,
+        node: NodeKey,
+        mut addresses: Vec<Address>,
+        id: WalkId,
+        swap: Option<NodeKey>,
+        chosen: bool,
+    ) {
+        addresses.retain(|address| {
+            address
+                .ip()
+                .is_none_or(|ip| self.address_fine(ip, &node).is_ok())
+        });
+        // That we expect it to dial is no reason not to: of two connections one stays.
+        let under_way = self.links.contains_key(&node)
+            || self.dials.contains_key(&node)
+            || self.debuting(&node);
+        if addresses.is_empty() || under_way || self.stopping {
             return;
         }
         let debut = Debut {
@@ -264,10 +431,15 @@ impl Machine {
         let addresses = debut.addresses.clone();
         let until = self.now.mono + self.config.timing.dial_timeout;
         self.dials.insert(node, Dial { until, debut });
-        self.outputs.push_back(Output::Dial { peer: node, addresses });
+        self.outputs.push_back(Output::Dial {
+            peer: node,
+            addresses,
+        });
     }
 
     pub(super) fn expire_introductions(&mut self) {
-        self.intro.expire(self.now.mono);
+        if self.intro.expire(self.now.mono) {
+            self.seek_soon();
+        }
     }
 }

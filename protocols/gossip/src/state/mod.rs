@@ -47,7 +47,6 @@ use intro::Introductions;
 use spread::Spread;
 use stage::route_exists;
 
-
 /// Names a connection, for as long as it lives. Chosen by the host, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
@@ -175,7 +174,13 @@ pub struct Machine {
 
 impl Machine {
     /// A node that has not done anything yet. Its first outputs are there at once.
-    pub fn new(config: Config, keys: ed25519::Keypair, start: Start, rng: ChaCha20Rng, now: Now) -> Self {
+    pub fn new(
+        config: Config,
+        keys: ed25519::Keypair,
+        start: Start,
+        rng: ChaCha20Rng,
+        now: Now,
+    ) -> Self {
         Self::with_verifier(config, keys, start, rng, now, Box::new(Direct))
     }
 
@@ -190,7 +195,11 @@ impl Machine {
     ) -> Self {
         let config = config.clamped();
         let me = NodeKey::from(&keys.public());
-        let seeds = start.seeds.into_iter().filter(|seed| seed.chain == config.chain).collect();
+        let seeds = start
+            .seeds
+            .into_iter()
+            .filter(|seed| seed.chain == config.chain)
+            .collect();
         let timing = config.timing;
         let mut machine = Self {
             me,
@@ -232,7 +241,12 @@ impl Machine {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.now = now;
         match input {
-            Input::Connected { conn, peer, dialled, remote } => {
+            Input::Connected {
+                conn,
+                peer,
+                dialled,
+                remote,
+            } => {
                 self.on_connected(conn, peer, dialled, remote);
             }
             Input::Disconnected(conn) => self.drop_conn(conn, DownReason::Lost),
@@ -266,7 +280,12 @@ impl Machine {
             self.dials.values().map(|dial| dial.until).min(),
             self.next_seek(),
         ];
-        timers.into_iter().flatten().chain(conns).min().unwrap_or(self.timers.renew)
+        timers
+            .into_iter()
+            .flatten()
+            .chain(conns)
+            .min()
+            .unwrap_or(self.timers.renew)
     }
 
     /// Does what is due by itself. Too early is harmless.
@@ -277,7 +296,8 @@ impl Machine {
         self.expire_introductions();
         self.watch_links();
         if !self.stopping {
-            if self.timers.renew <= now.mono || self.timers.publish.is_some_and(|at| at <= now.mono) {
+            if self.timers.renew <= now.mono || self.timers.publish.is_some_and(|at| at <= now.mono)
+            {
                 self.publish();
             }
             if self.timers.entry.is_some_and(|at| at <= now.mono) {
@@ -384,7 +404,9 @@ impl Machine {
 
     fn on_message(&mut self, id: ConnId, message: Message) {
         let now = self.now.mono;
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         conn.last_heard = now;
         if !conn.buckets.messages.take(now) {
             tracing::debug!("a peer sends more messages than allowed");
@@ -394,12 +416,31 @@ impl Machine {
             Message::Ping(nonce) => self.send(id, Message::Pong(nonce)),
             Message::Pong(nonce) => self.on_pong(id, nonce),
             Message::Goodbye(farewell) => self.on_goodbye(id, farewell),
-            Message::Debut { chain, record, wants_entry, ports, invited, card } => {
-                let debut = admission::Arriving { chain, record, wants_entry, ports, invited, card };
+            Message::Debut {
+                chain,
+                record,
+                wants_entry,
+                ports,
+                invited,
+                card,
+            } => {
+                let debut = admission::Arriving {
+                    chain,
+                    record,
+                    wants_entry,
+                    ports,
+                    invited,
+                    card,
+                };
                 self.on_debut(id, debut);
             }
             Message::Accept { record, entry } => self.on_accept(id, &record, entry),
-            Message::Refuse { reason, introducing, retry_ms, text } => {
+            Message::Refuse {
+                reason,
+                introducing,
+                retry_ms,
+                text,
+            } => {
                 self.on_refuse(id, reason, introducing, retry_ms, text);
             }
             introduction @ (Message::Walk { .. }
@@ -413,7 +454,12 @@ impl Machine {
             Message::EntryReply { granted } => self.on_entry_reply(id, granted),
             Message::EntryRelease => self.on_entry_release(id),
             Message::SpliceAsk { id: walk, card } => self.on_splice_ask(id, walk, &card),
-            Message::SpliceReply { id: walk, agreed, card, sealed } => {
+            Message::SpliceReply {
+                id: walk,
+                agreed,
+                card,
+                sealed,
+            } => {
                 self.on_splice_reply(id, walk, agreed, card, sealed);
             }
             Message::SpliceGo { id: walk } => self.on_splice_go(id, walk),
@@ -455,16 +501,22 @@ impl Machine {
 
     /// Whether a known node carries circuits of others.
     fn routes(&self, node: &NodeKey) -> bool {
-        self.spread.store.get(node).is_some_and(|record| record.roles.routes)
+        self.spread
+            .store
+            .get(node)
+            .is_some_and(|record| record.roles.routes)
     }
 
     /// Neighbours, and everyone for whom a slot is reserved. What comes of a splice is not
     /// counted: it takes the slot of the link that it replaces.
     fn occupied(&self) -> usize {
-        let dials = self.dials.iter().filter(|(_, dial)| dial.debut.swap.is_none());
-        let debuts = self.conns.values().filter(|conn| {
-            matches!(&conn.phase, Phase::Debuting { debut, .. } if debut.swap.is_none())
-        });
+        let dials = self
+            .dials
+            .iter()
+            .filter(|(_, dial)| dial.debut.swap.is_none());
+        let debuts = self.conns.values().filter(
+            |conn| matches!(&conn.phase, Phase::Debuting { debut, .. } if debut.swap.is_none()),
+        );
         let nodes: BTreeSet<NodeKey> = (self.links.keys().copied())
             .chain(dials.map(|(node, _)| *node))
             .chain(debuts.map(|conn| conn.peer))
@@ -479,7 +531,13 @@ impl Machine {
             || self.links.contains_key(node)
             || self.dials.contains_key(node)
             || self.intro.expects(node)
-            || self.conns.values().any(|c| c.peer == *node && matches!(c.phase, Phase::Debuting { .. }))
+            || self.debuting(node)
+    }
+
+    fn debuting(&self, node: &NodeKey) -> bool {
+        self.conns
+            .values()
+            .any(|c| c.peer == *node && matches!(c.phase, Phase::Debuting { .. }))
     }
 
     /// Ends a connection from this side.
@@ -492,23 +550,37 @@ impl Machine {
 
     /// Forgets a connection that ended or is ending.
     fn drop_conn(&mut self, id: ConnId, reason: DownReason) {
-        if self.conns.get(&id).is_some_and(|conn| conn.link().is_some()) {
+        if self
+            .conns
+            .get(&id)
+            .is_some_and(|conn| conn.link().is_some())
+        {
             self.unlink(id, reason, Duration::ZERO);
         }
-        let Some(conn) = self.conns.remove(&id) else { return };
+        let Some(conn) = self.conns.remove(&id) else {
+            return;
+        };
         self.spread.store.forget_connection(id);
         self.intro.forget_connection(id);
         if let Phase::Debuting { debut, .. } = conn.phase {
             self.attempt_failed(&conn.peer, debut.origin, SeedFailure::NotANode);
         }
-        self.timers.seek = self.timers.seek.min(self.now.mono + self.config.timing.seek_first);
+        self.seek_soon();
     }
 
     /// A link ends; the connection stays as a guest's for `linger`.
     fn unlink(&mut self, id: ConnId, reason: DownReason, linger: Duration) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         let until = self.now.mono + linger;
-        let before = std::mem::replace(&mut conn.phase, Phase::Guest { until, debuted: true });
+        let before = std::mem::replace(
+            &mut conn.phase,
+            Phase::Guest {
+                until,
+                debuted: true,
+            },
+        );
         let Phase::Link(link) = before else {
             conn.phase = before;
             return;
@@ -516,13 +588,17 @@ impl Machine {
         let node = conn.peer;
         self.links.remove(&node);
         self.book.remember(node, Vec::new(), self.now.unix);
-        self.event(Event::NeighbourDown { node, peer: node.peer_id(), reason });
+        self.event(Event::NeighbourDown {
+            node,
+            peer: node.peer_id(),
+            reason,
+        });
         if link.ours {
             // An entry link is replaced at once, by one of our own choosing.
             self.timers.entry = Some(self.now.mono);
         }
         self.timers.seek_pause = self.config.timing.seek_first;
-        self.timers.seek = self.timers.seek.min(self.now.mono + self.config.timing.seek_first);
+        self.seek_soon();
         self.links_changed();
     }
 
@@ -534,7 +610,10 @@ impl Machine {
     }
 
     fn link_views(&self) -> Vec<LinkView> {
-        let view = |(_, conn, link): (ConnId, &Conn, &Link)| LinkView { node: conn.peer, entry: link.entry() };
+        let view = |(_, conn, link): (ConnId, &Conn, &Link)| LinkView {
+            node: conn.peer,
+            entry: link.entry(),
+        };
         self.each_link().map(view).collect()
     }
 
@@ -557,7 +636,9 @@ impl Machine {
 
     fn has_route(&self) -> bool {
         let starts = |wanted: fn(EntryFor) -> bool| {
-            self.each_link().filter(move |(_, _, link)| wanted(link.entry())).map(|(_, conn, _)| conn.peer)
+            self.each_link()
+                .filter(move |(_, _, link)| wanted(link.entry()))
+                .map(|(_, conn, _)| conn.peer)
         };
         let start: Vec<NodeKey> = if self.config.originates {
             starts(EntryFor::ours).collect()

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use rand::seq::IndexedRandom as _;
+use rand::seq::SliceRandom as _;
 
 use super::intro::SPLICE_BELOW;
-use super::walk::Swap;
+use super::walk::{Splice, Swap};
 use super::{ConnId, Machine};
 use crate::card::{Card, WalkId};
 use crate::event::DownReason;
@@ -23,54 +23,98 @@ const LINGER: Duration = Duration::from_secs(2);
 impl Machine {
     /// Whether a link may be given away.
     fn may_splice(&self, id: ConnId) -> bool {
-        let mut chosen: Vec<(Duration, ConnId)> =
-            self.each_link().filter(|(_, _, link)| link.chosen).map(|(id, _, link)| (link.since, id)).collect();
+        let mut chosen: Vec<(Duration, ConnId)> = self
+            .each_link()
+            .filter(|(_, _, link)| link.chosen)
+            .map(|(id, _, link)| (link.since, id))
+            .collect();
         chosen.sort();
-        let entries = self.each_link().filter(|(_, _, link)| link.ours && link.chosen).count();
+        let entries = self
+            .each_link()
+            .filter(|(_, _, link)| link.ours && link.chosen)
+            .count();
         let others = chosen.iter().filter(|(_, id)| {
-            self.conns.get(id).and_then(|conn| conn.link()).is_some_and(|link| !link.ours)
+            self.conns
+                .get(id)
+                .and_then(|conn| conn.link())
+                .is_some_and(|link| !link.ours)
         });
-        let protected = others.take(PROTECTED.saturating_sub(entries)).any(|(_, kept)| *kept == id);
+        let protected = others
+            .take(PROTECTED.saturating_sub(entries))
+            .any(|(_, kept)| *kept == id);
         let link = self.conns.get(&id).and_then(|conn| conn.link());
         !protected && link.is_some_and(|link| link.listed())
     }
 
     /// The end of a walk offers one of its links. `false` when it can't or won't.
-    pub(super) fn offer_splice(&mut self, back: ConnId, id: WalkId, card: &Card, bytes: &[u8]) -> bool {
+    pub(super) fn offer_splice(
+        &mut self,
+        back: ConnId,
+        id: WalkId,
+        card: Card,
+        bytes: Vec<u8>,
+    ) -> bool {
         let fine = !self.stopping
             && self.config.roles.routes
             && !card.entry_only
             && usize::from(card.links) < SPLICE_BELOW
-            && self.can_meet(card)
+            && self.can_meet(&card)
             && !self.engaged(&card.node)
             && self.intro.may_take(&card.node);
         if !fine {
             return false;
         }
-        let victims: Vec<ConnId> = self
+        let mut victims: Vec<ConnId> = self
             .each_link()
             .filter(|(id, conn, _)| {
                 conn.peer != card.node && self.routes(&conn.peer) && self.may_splice(*id)
             })
             .map(|(id, _, _)| id)
             .collect();
-        let Some(victim) = victims.choose(&mut self.rng).copied() else { return false };
-        if !self.spread.splices.take(self.now.mono) {
+        victims.shuffle(&mut self.rng);
+        let Some(victim) = victims.pop() else {
             return false;
-        }
+        };
         let until = self.now.mono + self.config.timing.offer_timeout;
-        self.intro.ask_splice(id, victim, back, card.clone(), until);
-        self.send(victim, Message::SpliceAsk { id, card: bytes.to_vec() });
+        let splice = Splice {
+            victim,
+            others: victims,
+            back,
+            card,
+            bytes,
+            until,
+        };
+        self.ask_splice(id, splice);
         true
+    }
+
+    fn ask_splice(&mut self, id: WalkId, splice: Splice) {
+        let (victim, card) = (splice.victim, splice.bytes.clone());
+        if self.intro.ask_splice(id, splice) {
+            self.send(victim, Message::SpliceAsk { id, card });
+        }
     }
 
     pub(super) fn on_splice_ask(&mut self, from: ConnId, id: WalkId, bytes: &[u8]) {
         let reply = self.agree_to_splice(from, id, bytes);
         let (card, sealed) = reply.clone().unwrap_or_default();
-        self.send(from, Message::SpliceReply { id, agreed: reply.is_some(), card, sealed });
+        self.send(
+            from,
+            Message::SpliceReply {
+                id,
+                agreed: reply.is_some(),
+                card,
+                sealed,
+            },
+        );
     }
 
-    fn agree_to_splice(&mut self, from: ConnId, id: WalkId, bytes: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+    fn agree_to_splice(
+        &mut self,
+        from: ConnId,
+        id: WalkId,
+        bytes: &[u8],
+    ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
         let card = Card::parse(bytes, &id, self.config.chain, self.now.unix)?;
         let end = self.conns.get(&from)?.peer;
         let fine = !self.stopping
@@ -86,14 +130,35 @@ impl Machine {
         self.offer(id, &card, Some(Swap::GivenBy(end)))
     }
 
-    pub(super) fn on_splice_reply(&mut self, from: ConnId, id: WalkId, agreed: bool, card: Vec<u8>, sealed: Option<Vec<u8>>) {
-        if self.intro.splices.get(&id).is_none_or(|splice| splice.victim != from) {
+    pub(super) fn on_splice_reply(
+        &mut self,
+        from: ConnId,
+        id: WalkId,
+        agreed: bool,
+        card: Vec<u8>,
+        sealed: Option<Vec<u8>>,
+    ) {
+        if self
+            .intro
+            .splices
+            .get(&id)
+            .is_none_or(|splice| splice.victim != from)
+        {
             return;
         }
-        let Some(splice) = self.intro.splices.remove(&id) else { return };
-        let Some(victim) = self.conns.get(&from).map(|conn| conn.peer) else { return };
+        let Some(mut splice) = self.intro.splices.remove(&id) else {
+            return;
+        };
+        if !agreed && let Some(next) = splice.others.pop() {
+            splice.victim = next;
+            return self.ask_splice(id, splice);
+        }
+        let Some(victim) = self.conns.get(&from).map(|conn| conn.peer) else {
+            return;
+        };
         let until = self.now.mono + self.config.timing.walk_life;
-        let offered = if agreed && self.intro.remember_path(id, splice.back, from, until) {
+        let allowed = agreed && self.spread.splices.take(self.now.mono);
+        let offered = if allowed && self.intro.remember_path(id, splice.back, from, until) {
             self.offer(id, &splice.card, Some(Swap::Gives(victim)))
         } else {
             None
@@ -101,18 +166,41 @@ impl Machine {
         let Some((own, own_sealed)) = offered else {
             return self.send(splice.back, Message::WalkEnd { id });
         };
-        self.send(splice.back, Message::Taken { id, card: own, sealed: own_sealed, second: false });
-        self.send(splice.back, Message::Taken { id, card, sealed, second: true });
+        self.send(
+            splice.back,
+            Message::Taken {
+                id,
+                card: own,
+                sealed: own_sealed,
+                second: false,
+            },
+        );
+        self.send(
+            splice.back,
+            Message::Taken {
+                id,
+                card,
+                sealed,
+                second: true,
+            },
+        );
     }
 
     /// The newcomer is there: the link that was to make room does so. `true` when it did.
     pub(super) fn make_way(&mut self, newcomer: &NodeKey, invited: Option<WalkId>) -> bool {
         let Some(id) = invited else { return false };
-        let swap = self.intro.takes.get(&id).filter(|take| take.node == *newcomer).and_then(|take| take.swap);
+        let swap = self
+            .intro
+            .takes
+            .get(&id)
+            .filter(|take| take.node == *newcomer)
+            .and_then(|take| take.swap);
         match swap {
             Some(Swap::Gives(victim)) => self.complete_swap(&victim, id),
             Some(Swap::GivenBy(end)) => {
-                let Some(conn) = self.links.get(&end).copied() else { return false };
+                let Some(conn) = self.links.get(&end).copied() else {
+                    return false;
+                };
                 self.unlink(conn, DownReason::Spliced, LINGER);
                 self.send(conn, Message::Goodbye(Farewell::Spliced));
                 true
@@ -123,15 +211,21 @@ impl Machine {
 
     /// The end of the walk lets go of the link that it gives away.
     pub(super) fn complete_swap(&mut self, victim: &NodeKey, id: WalkId) -> bool {
-        let Some(conn) = self.links.get(victim).copied() else { return false };
+        let Some(conn) = self.links.get(victim).copied() else {
+            return false;
+        };
         self.send(conn, Message::SpliceGo { id });
         self.unlink(conn, DownReason::Spliced, LINGER);
         true
     }
 
     pub(super) fn on_splice_go(&mut self, from: ConnId, id: WalkId) {
-        let Some(end) = self.conns.get(&from).map(|conn| conn.peer) else { return };
-        let Some(take) = self.intro.takes.get_mut(&id) else { return };
+        let Some(end) = self.conns.get(&from).map(|conn| conn.peer) else {
+            return;
+        };
+        let Some(take) = self.intro.takes.get_mut(&id) else {
+            return;
+        };
         if take.swap != Some(Swap::GivenBy(end)) {
             return;
         }

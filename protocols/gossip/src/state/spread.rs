@@ -19,7 +19,9 @@ use crate::key::NodeKey;
 use crate::neighbourhood::Neighbourhood;
 use crate::proto::MAX_RECORDS;
 use crate::record::{Record, RecordError, SignedRecord};
-use crate::wire::{BUCKET_LEN, DIGEST_BUCKETS, DigestEntry, MAX_DIGEST_ENTRIES, MAX_WANTED, Message};
+use crate::wire::{
+    BUCKET_LEN, DIGEST_BUCKETS, DigestEntry, MAX_DIGEST_ENTRIES, MAX_WANTED, Message,
+};
 
 /// Records are looked through for expired ones this often. Guess.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -68,16 +70,25 @@ impl Spread {
     }
 
     pub(super) fn due(&self) -> Option<Duration> {
-        Some(self.flush_at.map_or(self.sweep_at, |at| at.min(self.sweep_at)))
+        Some(
+            self.flush_at
+                .map_or(self.sweep_at, |at| at.min(self.sweep_at)),
+        )
     }
 
     pub(super) fn snapshot(&self) -> Arc<Neighbourhood> {
-        self.snapshot.clone().expect("the first picture is made when the machine is")
+        self.snapshot
+            .clone()
+            .expect("the first picture is made when the machine is")
     }
 
     /// The own record as it travels.
     pub(super) fn own_bytes(&self) -> Vec<u8> {
-        self.own.as_ref().expect("the own record is made when the machine is").bytes().to_vec()
+        self.own
+            .as_ref()
+            .expect("the own record is made when the machine is")
+            .bytes()
+            .to_vec()
     }
 
     /// Links or edges changed: the picture must be made anew, now.
@@ -126,7 +137,9 @@ impl Machine {
             issued: self.now.unix,
             expires: self.now.unix + config.timing.record_life.as_secs().max(1),
         };
-        let record = record.sign(&self.keys).expect("an own record keeps the rules: sorted links, clamped settings");
+        let record = record
+            .sign(&self.keys)
+            .expect("an own record keeps the rules: sorted links, clamped settings");
         let record = Arc::new(record);
         self.spread.own = Some(Arc::clone(&record));
         self.take_record(record, None);
@@ -134,13 +147,22 @@ impl Machine {
 
     /// In order of their keys; nobody when this node doesn't route.
     fn listed_neighbours(&self) -> Vec<NodeKey> {
-        let listed = self.each_link().filter(|(_, conn, link)| link.listed() && self.routes(&conn.peer));
+        let listed = self
+            .each_link()
+            .filter(|(_, conn, link)| link.listed() && self.routes(&conn.peer));
         let routes = self.config.roles.routes;
-        listed.filter(|_| routes).map(|(_, conn, _)| conn.peer).collect()
+        listed
+            .filter(|_| routes)
+            .map(|(_, conn, _)| conn.peer)
+            .collect()
     }
 
     /// Verifies a record that must be of a certain node.
-    pub(super) fn verify_from(&mut self, bytes: &[u8], node: &NodeKey) -> Option<Arc<SignedRecord>> {
+    pub(super) fn verify_from(
+        &mut self,
+        bytes: &[u8],
+        node: &NodeKey,
+    ) -> Option<Arc<SignedRecord>> {
         let record = self.verify(bytes).ok()?;
         (record.node() == *node).then_some(record)
     }
@@ -160,10 +182,13 @@ impl Machine {
         if node == self.me && from.is_some() {
             return self.on_own_record(&record);
         }
-        if let Insert::Taken { edges_changed } = self.spread.store.insert(record, from, self.now.mono) {
+        if let Insert::Taken { edges_changed } =
+            self.spread.store.insert(record, from, self.now.mono)
+        {
             self.spread.changed.insert(node);
             self.spread.topology |= edges_changed;
-            self.spread.flush_by(self.now.mono + self.config.timing.push_delay);
+            self.spread
+                .flush_by(self.now.mono + self.config.timing.push_delay);
         }
     }
 
@@ -230,18 +255,23 @@ impl Machine {
         let mut near = spread.store.reach(self.links.keys().copied(), 1, radius);
         near.insert(spread.me, 0);
         let grace = self.config.timing.orphan_grace;
-        spread.store.sweep(&near, self.now.mono, self.now.unix, grace);
+        spread
+            .store
+            .sweep(&near, self.now.mono, self.now.unix, grace);
     }
 
     /// Sends changed records to every neighbour that has not told us of them.
     fn push(&mut self, changed: &BTreeSet<NodeKey>) {
         let links: Vec<ConnId> = self.links.values().copied().collect();
         for id in links {
-            let news = changed.iter().filter(|node| self.spread.told.contains_key(*node)).filter_map(|node| {
-                let stored = self.spread.store.stored(node)?;
-                let new = !stored.heard.contains(&id) && stored.record.expires > self.now.unix;
-                new.then(|| stored.record.bytes().to_vec())
-            });
+            let news = changed
+                .iter()
+                .filter(|node| self.spread.told.contains_key(*node))
+                .filter_map(|node| {
+                    let stored = self.spread.store.stored(node)?;
+                    let new = !stored.heard.contains(&id) && stored.record.expires > self.now.unix;
+                    new.then(|| stored.record.bytes().to_vec())
+                });
             let news: Vec<Vec<u8>> = news.collect();
             self.send_records(id, &news);
         }
@@ -257,14 +287,21 @@ impl Machine {
         let store = &self.spread.store;
         let reach = store.reach(self.links.keys().copied(), 1, self.config.radius);
         let others = reach.keys().filter(|node| **node != self.me);
-        let records = others.filter_map(|node| Some((*node, Arc::clone(store.get(node)?)))).collect();
+        let records = others
+            .filter_map(|node| Some((*node, Arc::clone(store.get(node)?))))
+            .collect();
         let within = |node: &NodeKey| *node == self.me || reach.contains_key(node);
-        let edges = reach.keys().chain([&self.me]).map(|node| {
-            (*node, store.mutual(node).filter(within).collect())
-        });
+        let edges = reach
+            .keys()
+            .chain([&self.me])
+            .map(|node| (*node, store.mutual(node).filter(within).collect()));
         let picture = Neighbourhood {
             me: self.me,
-            own: self.spread.own.clone().expect("the own record is made when the machine is"),
+            own: self
+                .spread
+                .own
+                .clone()
+                .expect("the own record is made when the machine is"),
             records,
             edges: edges.collect(),
             links: self.link_views(),
@@ -282,14 +319,22 @@ impl Machine {
         let store = &self.spread.store;
         let mut common: BTreeSet<NodeKey> = store.reach([self.me], 0, radius).into_keys().collect();
         common.extend(store.reach([peer], 0, radius).into_keys());
-        common.retain(|node| store.get(node).is_some_and(|record| record.expires > self.now.unix));
+        common.retain(|node| {
+            store
+                .get(node)
+                .is_some_and(|record| record.expires > self.now.unix)
+        });
         common
     }
 
     fn entry(&self, node: &NodeKey) -> Option<DigestEntry> {
         let record = self.spread.store.get(node)?;
         let hash = *record.hash().first_chunk().expect("a hash has 32 bytes");
-        Some(DigestEntry { node: *node, version: record.version, hash })
+        Some(DigestEntry {
+            node: *node,
+            version: record.version,
+            hash,
+        })
     }
 
     fn digest(&self, common: &BTreeSet<NodeKey>) -> Buckets {
@@ -300,11 +345,18 @@ impl Machine {
             hasher.update(entry.version.to_be_bytes());
             hasher.update(entry.hash);
         }
-        hashers.map(|hasher| *hasher.finalize().first_chunk().expect("a hash has 32 bytes"))
+        hashers.map(|hasher| {
+            *hasher
+                .finalize()
+                .first_chunk()
+                .expect("a hash has 32 bytes")
+        })
     }
 
     pub(super) fn send_digest(&mut self, id: ConnId) {
-        let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else { return };
+        let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else {
+            return;
+        };
         let digest = self.digest(&self.common(peer));
         self.send(id, Message::Digest(digest));
     }
@@ -317,7 +369,9 @@ impl Machine {
     }
 
     pub(super) fn on_digest(&mut self, id: ConnId, theirs: &Buckets) {
-        let Some(peer) = self.may_digest(id) else { return };
+        let Some(peer) = self.may_digest(id) else {
+            return;
+        };
         let common = self.common(peer);
         let ours = self.digest(&common);
         let differs = (0..DIGEST_BUCKETS).filter(|i| ours[*i] != theirs[*i]);
@@ -325,16 +379,29 @@ impl Machine {
         if mask == 0 {
             return;
         }
-        let listed = common.iter().filter(|node| mask & (1 << bucket_of(node)) != 0);
-        let entries = listed.filter_map(|node| self.entry(node)).take(MAX_DIGEST_ENTRIES).collect();
+        let listed = common
+            .iter()
+            .filter(|node| mask & (1 << bucket_of(node)) != 0);
+        let entries = listed
+            .filter_map(|node| self.entry(node))
+            .take(MAX_DIGEST_ENTRIES)
+            .collect();
         self.send(id, Message::DigestList { mask, entries });
     }
 
     pub(super) fn on_digest_list(&mut self, id: ConnId, mask: u16, entries: &[DigestEntry]) {
-        let Some(peer) = self.may_digest(id) else { return };
-        let theirs: BTreeMap<NodeKey, u64> = entries.iter().map(|entry| (entry.node, entry.version)).collect();
+        let Some(peer) = self.may_digest(id) else {
+            return;
+        };
+        let theirs: BTreeMap<NodeKey, u64> = entries
+            .iter()
+            .map(|entry| (entry.node, entry.version))
+            .collect();
         let older = |node: &NodeKey, version: u64| {
-            self.spread.store.get(node).is_none_or(|record| record.version < version)
+            self.spread
+                .store
+                .get(node)
+                .is_none_or(|record| record.version < version)
         };
         let wanted: Vec<NodeKey> = theirs
             .iter()
@@ -343,10 +410,14 @@ impl Machine {
             .take(MAX_WANTED)
             .collect();
         let common = self.common(peer);
-        let ours = common.iter().filter(|node| mask & (1 << bucket_of(node)) != 0 && **node != peer);
+        let ours = common
+            .iter()
+            .filter(|node| mask & (1 << bucket_of(node)) != 0 && **node != peer);
         let news = ours.filter_map(|node| {
             let record = self.spread.store.get(node)?;
-            let newer = theirs.get(node).is_none_or(|version| *version < record.version);
+            let newer = theirs
+                .get(node)
+                .is_none_or(|version| *version < record.version);
             newer.then(|| record.bytes().to_vec())
         });
         let news: Vec<Vec<u8>> = news.collect();
@@ -357,11 +428,15 @@ impl Machine {
     }
 
     pub(super) fn on_want(&mut self, id: ConnId, keys: &[NodeKey]) {
-        let Some(peer) = self.may_digest(id) else { return };
+        let Some(peer) = self.may_digest(id) else {
+            return;
+        };
         // Only what we would tell anyway: nobody may ask what else we hold.
         let common = self.common(peer);
         let asked: BTreeSet<&NodeKey> = keys.iter().filter(|key| common.contains(*key)).collect();
-        let records = asked.into_iter().filter_map(|key| Some(self.spread.store.get(key)?.bytes().to_vec()));
+        let records = asked
+            .into_iter()
+            .filter_map(|key| Some(self.spread.store.get(key)?.bytes().to_vec()));
         let records: Vec<Vec<u8>> = records.collect();
         self.send_records(id, &records);
     }

@@ -13,15 +13,25 @@ const MAX_STEPS: u32 = 20_000;
 pub(super) fn route_exists(store: &Store, me: NodeKey, start: &[NodeKey], hops: u8) -> bool {
     let mut steps = 0;
     let mut path = vec![me];
-    start.iter().any(|first| extend(store, &mut path, *first, hops, &mut steps))
+    start
+        .iter()
+        .any(|first| extend(store, &mut path, *first, hops, &mut steps))
 }
 
-fn extend(store: &Store, path: &mut Vec<NodeKey>, next: NodeKey, left: u8, steps: &mut u32) -> bool {
+fn extend(
+    store: &Store,
+    path: &mut Vec<NodeKey>,
+    next: NodeKey,
+    left: u8,
+    steps: &mut u32,
+) -> bool {
     *steps += 1;
     if *steps > MAX_STEPS || path.contains(&next) {
         return false;
     }
-    let Some(record) = store.get(&next) else { return false };
+    let Some(record) = store.get(&next) else {
+        return false;
+    };
     if left <= 1 {
         return record.roles.exits;
     }
@@ -30,7 +40,9 @@ fn extend(store: &Store, path: &mut Vec<NodeKey>, next: NodeKey, left: u8, steps
     }
     path.push(next);
     let onward: Vec<NodeKey> = store.mutual(&next).collect();
-    let found = onward.into_iter().any(|node| extend(store, path, node, left - 1, steps));
+    let found = onward
+        .into_iter()
+        .any(|node| extend(store, path, node, left - 1, steps));
     path.pop();
     found
 }

@@ -1,6 +1,7 @@
 //! The records a node holds, and the graph they make. Edges count only when
 //! both ends list each other. Who is told of what is in `spread`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,10 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new() -> Self {
-        Self { records: BTreeMap::new(), orphans: 0 }
+        Self {
+            records: BTreeMap::new(),
+            orphans: 0,
+        }
     }
 
     pub(super) fn get(&self, node: &NodeKey) -> Option<&Arc<SignedRecord>> {
@@ -58,7 +62,9 @@ impl Store {
 
     /// Whether this very record is held: then it need not be verified again.
     pub(super) fn holds(&self, node: &NodeKey, bytes: &[u8]) -> bool {
-        self.records.get(node).is_some_and(|stored| stored.record.bytes() == bytes)
+        self.records
+            .get(node)
+            .is_some_and(|stored| stored.record.bytes() == bytes)
     }
 
     /// Notes that a held record was heard on a connection.
@@ -79,11 +85,18 @@ impl Store {
 
     /// Takes a record when it is newer than what is known. Of two records with one version the
     /// first stays.
-    pub(super) fn insert(&mut self, record: Arc<SignedRecord>, from: Option<ConnId>, now: Duration) -> Insert {
+    pub(super) fn insert(
+        &mut self,
+        record: Arc<SignedRecord>,
+        from: Option<ConnId>,
+        now: Duration,
+    ) -> Insert {
         let heard = from.into_iter().collect();
         if let Some(stored) = self.records.get_mut(&record.node()) {
             if record.hash() == stored.record.hash() {
-                stored.heard.extend(from.filter(|from| !stored.heard.contains(from)));
+                stored
+                    .heard
+                    .extend(from.filter(|from| !stored.heard.contains(from)));
                 return Insert::Known;
             }
             if record.version <= stored.record.version {
@@ -98,15 +111,29 @@ impl Store {
             return Insert::Dropped;
         }
         self.orphans += 1;
-        self.records.insert(record.node(), Stored { record, heard, orphan_since: Some(now) });
-        Insert::Taken { edges_changed: true }
+        self.records.insert(
+            record.node(),
+            Stored {
+                record,
+                heard,
+                orphan_since: Some(now),
+            },
+        );
+        Insert::Taken {
+            edges_changed: true,
+        }
     }
 
     /// The nodes that `node` lists and that list it.
     pub(super) fn mutual<'a>(&'a self, node: &'a NodeKey) -> impl Iterator<Item = NodeKey> + 'a {
-        self.get(node).into_iter().flat_map(|record| record.neighbours.iter()).copied().filter(
-            move |other| self.get(other).is_some_and(|r| r.neighbours.binary_search(node).is_ok()),
-        )
+        self.get(node)
+            .into_iter()
+            .flat_map(|record| record.neighbours.iter())
+            .copied()
+            .filter(move |other| {
+                self.get(other)
+                    .is_some_and(|r| r.neighbours.binary_search(node).is_ok())
+            })
     }
 
     /// Distances over mutual edges from the given nodes (distance `start`), up to `radius`.
@@ -128,8 +155,8 @@ impl Store {
                 continue;
             }
             for next in self.mutual(&node) {
-                if !distance.contains_key(&next) {
-                    distance.insert(next, at + 1);
+                if let Entry::Vacant(vacant) = distance.entry(next) {
+                    vacant.insert(at + 1);
                     queue.push_back((next, at + 1));
                 }
             }
@@ -154,7 +181,9 @@ impl Store {
             } else {
                 Some(stored.orphan_since.unwrap_or(now))
             };
-            let too_long = stored.orphan_since.is_some_and(|since| now.saturating_sub(since) >= grace);
+            let too_long = stored
+                .orphan_since
+                .is_some_and(|since| now.saturating_sub(since) >= grace);
             let keep = !too_long && stored.record.expires > unix;
             if keep {
                 orphans += usize::from(stored.orphan_since.is_some());

@@ -54,9 +54,13 @@ pub(super) enum Swap {
 #[derive(Debug)]
 pub(super) struct Splice {
     pub(super) victim: ConnId,
+    /// Whom to ask when it does not agree.
+    pub(super) others: Vec<ConnId>,
     pub(super) back: ConnId,
     pub(super) card: Card,
-    until: Duration,
+    /// The card as it came.
+    pub(super) bytes: Vec<u8>,
+    pub(super) until: Duration,
 }
 
 /// Everything that is under way.
@@ -73,7 +77,13 @@ pub(super) struct Introductions {
 impl Introductions {
     /// Remembers a step of a walk. The first way back stays when a walk comes by again.
     /// `false` when there are too many.
-    pub(super) fn remember_path(&mut self, id: WalkId, prev: ConnId, next: ConnId, until: Duration) -> bool {
+    pub(super) fn remember_path(
+        &mut self,
+        id: WalkId,
+        prev: ConnId,
+        next: ConnId,
+        until: Duration,
+    ) -> bool {
         if let Some(path) = self.paths.get_mut(&id) {
             path.next = next;
             return true;
@@ -88,7 +98,11 @@ impl Introductions {
     /// Remembers a card sent out; the oldest makes room.
     pub(super) fn remember_own(&mut self, id: WalkId, secret: SealSecret, until: Duration) {
         if self.own.len() >= MAX_OWN
-            && let Some(oldest) = self.own.iter().min_by_key(|(_, own)| own.until).map(|(id, _)| *id)
+            && let Some(oldest) = self
+                .own
+                .iter()
+                .min_by_key(|(_, own)| own.until)
+                .map(|(id, _)| *id)
         {
             self.own.remove(&oldest);
         }
@@ -99,14 +113,33 @@ impl Introductions {
         self.takes.len() < MAX_TAKES && !self.takes.values().any(|take| take.node == *node)
     }
 
-    pub(super) fn take(&mut self, id: WalkId, node: NodeKey, secret: SealSecret, swap: Option<Swap>, until: Duration) {
-        self.takes.insert(id, Take { node, secret, swap, addresses: Vec::new(), until });
+    pub(super) fn take(
+        &mut self,
+        id: WalkId,
+        node: NodeKey,
+        secret: SealSecret,
+        swap: Option<Swap>,
+        until: Duration,
+    ) {
+        self.takes.insert(
+            id,
+            Take {
+                node,
+                secret,
+                swap,
+                addresses: Vec::new(),
+                until,
+            },
+        );
     }
 
-    pub(super) fn ask_splice(&mut self, id: WalkId, victim: ConnId, back: ConnId, card: Card, until: Duration) {
-        if self.splices.len() < MAX_TAKES {
-            self.splices.insert(id, Splice { victim, back, card, until });
+    /// `false` when too many are under way.
+    pub(super) fn ask_splice(&mut self, id: WalkId, splice: Splice) -> bool {
+        let room = self.splices.len() < MAX_TAKES;
+        if room {
+            self.splices.insert(id, splice);
         }
+        room
     }
 
     pub(super) fn expect(&mut self, node: NodeKey, until: Duration) {
@@ -123,7 +156,11 @@ impl Introductions {
 
     /// Nodes for whom a slot is kept.
     pub(super) fn reserved(&self) -> impl Iterator<Item = NodeKey> {
-        let takes = self.takes.values().filter(|take| take.swap.is_none()).map(|take| take.node);
+        let takes = self
+            .takes
+            .values()
+            .filter(|take| take.swap.is_none())
+            .map(|take| take.node);
         takes.chain(self.expects.keys().copied())
     }
 
@@ -135,8 +172,10 @@ impl Introductions {
     }
 
     pub(super) fn forget_connection(&mut self, conn: ConnId) {
-        self.paths.retain(|_, path| path.prev != conn && path.next != conn);
-        self.splices.retain(|_, splice| splice.victim != conn && splice.back != conn);
+        self.paths
+            .retain(|_, path| path.prev != conn && path.next != conn);
+        self.splices
+            .retain(|_, splice| splice.victim != conn && splice.back != conn);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
@@ -144,14 +183,22 @@ impl Introductions {
         let own = self.own.values().map(|own| own.until);
         let takes = self.takes.values().map(|take| take.until);
         let splices = self.splices.values().map(|splice| splice.until);
-        paths.chain(own).chain(takes).chain(splices).chain(self.expects.values().copied()).min()
+        paths
+            .chain(own)
+            .chain(takes)
+            .chain(splices)
+            .chain(self.expects.values().copied())
+            .min()
     }
 
-    pub(super) fn expire(&mut self, now: Duration) {
+    /// Forgets what is over. Says whether a slot became free by it.
+    pub(super) fn expire(&mut self, now: Duration) -> bool {
+        let kept = self.reserved().count();
         self.paths.retain(|_, path| path.until > now);
         self.own.retain(|_, own| own.until > now);
         self.takes.retain(|_, take| take.until > now);
         self.splices.retain(|_, splice| splice.until > now);
         self.expects.retain(|_, until| *until > now);
+        self.reserved().count() < kept
     }
 }

@@ -12,22 +12,38 @@ fn tcp(host: Host, port: u16) -> FlowRequest {
 fn golden_bytes_of_every_request() {
     let name = || "example.com".to_owned();
     let cases = [
-        (tcp(Host::Name(name()), 443), "0801120b6578616d706c652e636f6d20bb03"),
-        (tcp(Host::V4(Ipv4Addr::new(192, 0, 2, 7)), 80), "08011a04c00002072050"),
+        (
+            tcp(Host::Name(name()), 443),
+            "0801120b6578616d706c652e636f6d20bb03",
+        ),
+        (
+            tcp(Host::V4(Ipv4Addr::new(192, 0, 2, 7)), 80),
+            "08011a04c00002072050",
+        ),
         (
             tcp(Host::V6("2001:db8::1".parse().unwrap()), 22),
             "08011a1020010db80000000000000000000000012016",
         ),
         (FlowRequest::Udp, "0802"),
         (
-            FlowRequest::Resolve { name: name(), want: Want::V6 },
+            FlowRequest::Resolve {
+                name: name(),
+                want: Want::V6,
+            },
             "0803120b6578616d706c652e636f6d2802",
         ),
         (
-            FlowRequest::ResolvePtr { address: Ipv4Addr::new(192, 0, 2, 7).into() },
+            FlowRequest::ResolvePtr {
+                address: Ipv4Addr::new(192, 0, 2, 7).into(),
+            },
             "08041a04c0000207",
         ),
-        (FlowRequest::Service { name: "echo".into() }, "080512046563686f"),
+        (
+            FlowRequest::Service {
+                name: "echo".into(),
+            },
+            "080512046563686f",
+        ),
     ];
     for (request, golden) in cases {
         let bytes = request.encode().unwrap();
@@ -45,7 +61,10 @@ fn golden_bytes_of_replies() {
             FlowReply::refused(FlowStatus::ConnectionRefused, "no"),
             "080412026e6f",
         ),
-        (FlowReply::resolved(vec![address], 60), "08011a04c0000207283c"),
+        (
+            FlowReply::resolved(vec![address], 60),
+            "08011a04c0000207283c",
+        ),
         (FlowReply::named(vec!["a.b".into()], 0), "08012203612e62"),
     ];
     for (reply, golden) in cases {
@@ -73,20 +92,33 @@ fn bad_requests_are_told_apart() {
         assert_eq!(request.encode(), Err(MessageError::Bad("name")));
     }
     assert!(tcp(Host::Name("a".repeat(MAX_NAME)), 80).encode().is_ok());
-    assert_eq!(tcp(Host::Name("a".into()), 0).encode(), Err(MessageError::Bad("port")));
+    assert_eq!(
+        tcp(Host::Name("a".into()), 0).encode(),
+        Err(MessageError::Bad("port"))
+    );
 
-    let decode = |text: &str| FlowRequest::decode(&hex::decode(text).unwrap()).map(|r| format!("{r:?}"));
+    let decode =
+        |text: &str| FlowRequest::decode(&hex::decode(text).unwrap()).map(|r| format!("{r:?}"));
     assert_eq!(decode(""), Err(MessageError::Missing("kind")));
     assert_eq!(decode("0863"), Err(MessageError::UnknownKind));
     assert_eq!(decode("08012050"), Err(MessageError::Missing("host")));
     assert_eq!(decode("08011201612050"), Ok("Tcp".into()));
     assert_eq!(decode("080112016120808004"), Err(MessageError::Bad("port")));
-    assert_eq!(decode("080112016120501a04c0000207"), Err(MessageError::Bad("host")));
-    assert_eq!(decode("08011a03c000022050"), Err(MessageError::Bad("address")));
+    assert_eq!(
+        decode("080112016120501a04c0000207"),
+        Err(MessageError::Bad("host"))
+    );
+    assert_eq!(
+        decode("08011a03c000022050"),
+        Err(MessageError::Bad("address"))
+    );
     assert_eq!(decode("08031201612803"), Err(MessageError::Bad("want")));
     assert_eq!(decode("080112ff"), Err(MessageError::Malformed));
     // A field that this version does not know is skipped, of whatever type.
-    assert_eq!(decode("0801120161205030017a0101790000000000000000"), Ok("Tcp".into()));
+    assert_eq!(
+        decode("0801120161205030017a0101790000000000000000"),
+        Ok("Tcp".into())
+    );
     assert_eq!(
         FlowRequest::decode(&[0; MAX_MESSAGE + 1]).map(drop),
         Err(MessageError::TooLong)
