@@ -19,7 +19,13 @@ const IMPURE: &[&str] = &["libp2p", "tokio", "futures", "async-std", "mio", "tra
 fn metadata() -> serde_json::Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo metadata runs");
@@ -39,7 +45,9 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .map(|package| {
             let name = package["name"].as_str().expect("a name").to_owned();
             let deps = package["dependencies"].as_array().expect("dependencies");
-            let deps = deps.iter().map(|d| d["name"].as_str().expect("a name").to_owned());
+            let deps = deps
+                .iter()
+                .map(|d| d["name"].as_str().expect("a name").to_owned());
             (name, deps.collect())
         })
         .collect()
@@ -71,6 +79,9 @@ fn dependencies_point_one_way() {
 fn the_cryptography_is_pure() {
     let found = dependencies();
     for dep in &found["masq-onion"] {
-        assert!(!IMPURE.contains(&dep.as_str()), "masq-onion depends on {dep}");
+        assert!(
+            !IMPURE.contains(&dep.as_str()),
+            "masq-onion depends on {dep}"
+        );
     }
 }

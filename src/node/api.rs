@@ -78,10 +78,17 @@ impl Api {
         let route = info.circuit.route();
         let exit = route.over.len().saturating_sub(1);
         let over = route.over.iter().enumerate().map(|(at, hop)| {
-            let role = if at == exit { HopRole::Exit } else { HopRole::Relay };
+            let role = if at == exit {
+                HopRole::Exit
+            } else {
+                HopRole::Relay
+            };
             (hop, role, Leg::Over)
         });
-        let back = route.back.iter().map(|hop| (hop, HopRole::Relay, Leg::Back));
+        let back = route
+            .back
+            .iter()
+            .map(|hop| (hop, HopRole::Relay, Leg::Back));
         let hops = over.chain(back).map(|(hop, role, leg)| HopView {
             node: NodeKey(hop.node.0).to_string(),
             role,
@@ -171,8 +178,10 @@ impl Api {
 
     fn descriptor_text(&self) -> Result<String, &'static str> {
         if !self.config.mode.accepts_connections() {
-            return Err("In this mode the node accepts no connections, so nobody can be told to \
-                        dial it. The setting `mode` changes that.");
+            return Err(
+                "In this mode the node accepts no connections, so nobody can be told to \
+                        dial it. The setting `mode` changes that.",
+            );
         }
         let listening = self.view.borrow().listening.clone();
         let (host, ports) = public_address(&self.config, &listening).ok_or(
@@ -284,13 +293,20 @@ pub(crate) fn public_address(
             Some(port) => vec![port],
             None => ports_of(listening.iter()),
         };
-        let host = Host::parse(&public.host)
-            .or_else(|| Host::parse(&format!("[{}]", public.host)))?;
+        let host =
+            Host::parse(&public.host).or_else(|| Host::parse(&format!("[{}]", public.host)))?;
         return (!ports.is_empty()).then_some((host, ports));
     }
     // Without a public name, an address that was listened on by name will do.
-    let first = config.listen.iter().find(|address| !address.ip().is_unspecified())?;
-    let ports = ports_of(listening.iter().filter(|address| address.ip() == first.ip()));
+    let first = config
+        .listen
+        .iter()
+        .find(|address| !address.ip().is_unspecified())?;
+    let ports = ports_of(
+        listening
+            .iter()
+            .filter(|address| address.ip() == first.ip()),
+    );
     (!ports.is_empty()).then_some((Host::Ip(first.ip()), ports))
 }
 
@@ -327,7 +343,10 @@ impl NodeApi for Api {
     fn circuits(&self) -> BoxFuture<'_, Result<Vec<CircuitView>, NodeApiError>> {
         async {
             let circuits = self.circuits_now();
-            Ok(circuits.iter().map(|circuit| self.circuit_view(circuit)).collect())
+            Ok(circuits
+                .iter()
+                .map(|circuit| self.circuit_view(circuit))
+                .collect())
         }
         .boxed()
     }

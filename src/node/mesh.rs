@@ -10,7 +10,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use masq_cores::NodeKey;
-use masq_cores::flow::{FlowError, FlowReply, FlowRequest, FlowStatus, FlowStream, Host, Want as Family};
+use masq_cores::flow::{
+    FlowError, FlowReply, FlowRequest, FlowStatus, FlowStream, Host, Want as Family,
+};
 use masq_cores::pool::{IsolationKey, Pool, PoolError, Want};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +53,9 @@ struct Attempts {
 impl Attempts {
     fn new(routes: &Routes, request: &FlowRequest) -> Self {
         let host = host_of(request).map(|name| routes.host(&name));
-        let exclude_exits = host.map(|host| routes.failing_for(host)).unwrap_or_default();
+        let exclude_exits = host
+            .map(|host| routes.failing_for(host))
+            .unwrap_or_default();
         Self {
             host,
             want: Want {
@@ -75,7 +79,12 @@ impl Attempts {
     }
 
     /// This exit could not do it. `Some` is the end.
-    fn on_refused(&mut self, exit: NodeKey, reply: FlowReply, routes: &Routes) -> Option<OpenError> {
+    fn on_refused(
+        &mut self,
+        exit: NodeKey,
+        reply: FlowReply,
+        routes: &Routes,
+    ) -> Option<OpenError> {
         let status = reply.status;
         if let Some(host) = self.host.filter(|_| is_about_host(status)) {
             routes.host_result(exit, host, false);

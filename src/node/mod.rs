@@ -57,9 +57,7 @@ use crate::config::Config;
 use crate::daemon::{RunningNode, Start, StartError};
 use crate::datadir::DataDir;
 use crate::entry::{Entry, EntryConfig, Mesh};
-use crate::exit::{
-    Direct, Exit, ExitConfig, ExitPolicy, HickoryResolver, Resolve, Services, SourceAddresses,
-};
+use crate::exit::{Direct, Exit, ExitConfig, ExitPolicy, HickoryResolver, Resolve, Services};
 
 /// Events that a slow reader of the control API may lag behind (from its description).
 const EVENT_QUEUE: usize = 256;
@@ -104,7 +102,9 @@ struct Builder {
 
 impl Builder {
     fn new(start: Start) -> Result<Self, StartError> {
-        let Start { config, data, stop, .. } = start;
+        let Start {
+            config, data, stop, ..
+        } = start;
         let mut seed = data.node_seed()?;
         let keypair = Keypair::ed25519_from_bytes(seed.as_mut_slice())
             .map_err(|error| StartError::Internal(format!("the node key is no key: {error}")))?;
@@ -127,7 +127,11 @@ impl Builder {
 
     async fn build(self) -> Result<RunningNode, StartError> {
         let trace = self.config.debug_trace.then(Trace::default);
-        let exit = Exit::new(self.exit_config(), Arc::clone(&self.resolver), Services::default());
+        let exit = Exit::new(
+            self.exit_config(),
+            Arc::clone(&self.resolver),
+            Services::default(),
+        );
         let share = Share::new(Service {
             routes: self.config.mode.routes(),
             exits: self.config.exit,
@@ -192,21 +196,15 @@ impl Builder {
     }
 
     fn exit_config(&self) -> ExitConfig {
-        let mut exit = ExitConfig::default();
-        exit.enabled = self.config.exit;
-        exit.policy = self.policy.clone();
-        exit.source = SourceAddresses::default();
-        exit.max_flows = self.config.max_exit_flows;
-        exit
+        ExitConfig {
+            enabled: self.config.exit,
+            policy: self.policy.clone(),
+            max_flows: self.config.max_exit_flows,
+            ..ExitConfig::default()
+        }
     }
 
-    fn cores(
-        &self,
-        control: &Control,
-        share: &Share,
-        exit: &Exit,
-        trace: Option<&Trace>,
-    ) -> Cores {
+    fn cores(&self, control: &Control, share: &Share, exit: &Exit, trace: Option<&Trace>) -> Cores {
         let mut config = masq_cores::Config::new(
             CoresKey(self.me.0),
             Arc::new(control.clone()),
@@ -244,7 +242,9 @@ impl Builder {
         gossip.ip_limits.per_24 = limit(config.ip_limits.per_24);
         gossip.ip_limits.per_48 = limit(config.ip_limits.per_48);
         gossip.min_hops = config.hops.min();
-        gossip.earning_wallet = config.earning_wallet.map_or([0; 20], |wallet| wallet.bytes());
+        gossip.earning_wallet = config
+            .earning_wallet
+            .map_or([0; 20], |wallet| wallet.bytes());
         gossip.country = config.country.map(|country| country.letters());
         if config.exit {
             gossip.policy = self.policy.summary();
@@ -282,12 +282,13 @@ impl Builder {
     }
 
     async fn bind_entry(&self) -> Result<Entry, StartError> {
-        let mut entry = EntryConfig::default();
-        entry.socks = self.config.socks;
-        entry.http = self.config.http;
-        entry.plaintext = self.config.plaintext;
-        entry.max_connections = self.config.max_clients;
-        entry.drain = self.config.drain;
+        let entry = EntryConfig {
+            socks: self.config.socks,
+            http: self.config.http,
+            plaintext: self.config.plaintext,
+            max_connections: self.config.max_clients,
+            drain: self.config.drain,
+        };
         Ok(Entry::bind(entry).await?)
     }
 
@@ -296,21 +297,23 @@ impl Builder {
         let mut waiting = Vec::new();
         if self.config.mode.joins() && self.config.mode.accepts_connections() {
             for address in &self.config.listen {
-                let id = swarm.listen_on(swarm::multiaddr(*address)).map_err(|error| {
-                    StartError::Listen {
+                let id = swarm
+                    .listen_on(swarm::multiaddr(*address))
+                    .map_err(|error| StartError::Listen {
                         setting: "listen",
                         address: *address,
                         source: into_io(error),
-                    }
-                })?;
+                    })?;
                 waiting.push(id);
             }
         }
         let mut found = Vec::new();
         let all = async {
             while !waiting.is_empty() {
-                if let SwarmEvent::NewListenAddr { listener_id, address } =
-                    swarm.select_next_some().await
+                if let SwarmEvent::NewListenAddr {
+                    listener_id,
+                    address,
+                } = swarm.select_next_some().await
                 {
                     waiting.retain(|id| *id != listener_id);
                     found.extend(swarm::socket_addr(&address));
@@ -390,7 +393,17 @@ struct Life {
 
 impl Life {
     async fn run(self) -> Result<(), StartError> {
-        let Self { stop, drain, entry, mesh, exit, pool, cores, commands, mut looping } = self;
+        let Self {
+            stop,
+            drain,
+            entry,
+            mesh,
+            exit,
+            pool,
+            cores,
+            commands,
+            mut looping,
+        } = self;
         let serving = entry.serve(mesh, stop.drain_token());
         let draining = async {
             stop.draining().await;

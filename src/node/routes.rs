@@ -138,7 +138,13 @@ fn nodes(route: &Route) -> impl Iterator<Item = NodeKey> {
 /// The hops at the other end of this node's own links: once or twice the same.
 fn ends(route: &Route) -> Vec<NodeKey> {
     let last = route.back.last().or(route.over.last());
-    let mut ends: Vec<_> = route.over.first().into_iter().chain(last).map(|hop| hop.node).collect();
+    let mut ends: Vec<_> = route
+        .over
+        .first()
+        .into_iter()
+        .chain(last)
+        .map(|hop| hop.node)
+        .collect();
     ends.dedup();
     ends
 }
@@ -154,12 +160,16 @@ impl RouteSource for Routes {
         match outcome {
             Outcome::Built(took) | Outcome::Round(took) => {
                 let hops: Vec<_> = nodes(route).map(|node| node.0).collect();
-                self.learnt().scores.worked(&hops, Some(took), Instant::now());
+                self.learnt()
+                    .scores
+                    .worked(&hops, Some(took), Instant::now());
             }
             Outcome::NotLaunched(LaunchError::Open(_) | LaunchError::Link(_)) => {
                 if let Some(first) = route.over.first() {
                     let mut learnt = self.learnt();
-                    learnt.scores.failed_at_edge(self.me.0, first.node.0, Instant::now());
+                    learnt
+                        .scores
+                        .failed_at_edge(self.me.0, first.node.0, Instant::now());
                 }
             }
             Outcome::Failed(reason) | Outcome::Ended(reason) => self.on_close(route, &reason),

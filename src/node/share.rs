@@ -120,23 +120,41 @@ mod tests {
 
     #[test]
     fn a_node_serves_only_in_the_roles_it_offers() {
-        let relay = Share::new(Service { routes: true, exits: false });
+        let relay = Share::new(Service {
+            routes: true,
+            exits: false,
+        });
         assert_eq!(admit(&relay, Role::OverRelay, 0), Ok(()));
         assert_eq!(admit(&relay, Role::BackRelay, 0), Ok(()));
         assert_eq!(admit(&relay, Role::Exit, 0), Err(FailureCode::Refused));
-        let consumer = Share::new(Service { routes: false, exits: false });
-        assert_eq!(admit(&consumer, Role::OverRelay, 0), Err(FailureCode::Refused));
+        let consumer = Share::new(Service {
+            routes: false,
+            exits: false,
+        });
+        assert_eq!(
+            admit(&consumer, Role::OverRelay, 0),
+            Err(FailureCode::Refused)
+        );
     }
 
     #[test]
     fn unknown_kinds_of_authorisation_are_refused() {
-        let exit = Share::new(Service { routes: true, exits: true });
-        assert_eq!(admit(&exit, Role::Exit, 1), Err(FailureCode::BadAuthorisation));
+        let exit = Share::new(Service {
+            routes: true,
+            exits: true,
+        });
+        assert_eq!(
+            admit(&exit, Role::Exit, 1),
+            Err(FailureCode::BadAuthorisation)
+        );
     }
 
     #[test]
     fn counts_return_to_zero() {
-        let share = Share::new(Service { routes: true, exits: true });
+        let share = Share::new(Service {
+            routes: true,
+            exits: true,
+        });
         share.opened(CircuitId(1), Role::BackRelay);
         assert_eq!(share.circuits().relayed, 1);
         share.closed(CircuitSummary {
@@ -144,7 +162,10 @@ mod tests {
             role: Role::BackRelay,
             auth: Authorisation::none(),
             over: Carried::default(),
-            back: Carried { cells: 2, bytes: 2048 },
+            back: Carried {
+                cells: 2,
+                bytes: 2048,
+            },
             clean: true,
         });
         assert_eq!(share.circuits(), CircuitCounts::default());

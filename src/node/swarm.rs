@@ -94,7 +94,13 @@ impl Loop {
         let goodbye = async {
             loop {
                 let event = self.swarm.select_next_some().await;
-                let last = matches!(event, SwarmEvent::ConnectionClosed { num_established: 0, .. });
+                let last = matches!(
+                    event,
+                    SwarmEvent::ConnectionClosed {
+                        num_established: 0,
+                        ..
+                    }
+                );
                 if last && self.swarm.network_info().num_peers() == 0 {
                     return;
                 }
@@ -142,7 +148,9 @@ impl Loop {
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "a listener has trouble");
             }
-            SwarmEvent::ListenerClosed { reason: Err(error), .. } => {
+            SwarmEvent::ListenerClosed {
+                reason: Err(error), ..
+            } => {
                 self.problem(format!("A listener for other nodes closed: {error}."));
             }
             _ => {}
@@ -181,7 +189,9 @@ impl Loop {
             }
             Gossip::SeedFailed { descriptor, why } => {
                 let node = descriptor.node.short();
-                self.problem(format!("The configured neighbour {node} can't be joined: {why}."));
+                self.problem(format!(
+                    "The configured neighbour {node} can't be joined: {why}."
+                ));
             }
             Gossip::PersistVersion(version) => self.persist_version(version),
             Gossip::Remember(neighbours) => self.remember(&neighbours),
@@ -226,7 +236,8 @@ impl Loop {
     fn problem(&self, what: String) {
         tracing::warn!("{what}");
         self.tell(Event::JoinProblem { what: what.clone() });
-        self.view.send_modify(|view| view.add_problem(what, Instant::now()));
+        self.view
+            .send_modify(|view| view.add_problem(what, Instant::now()));
     }
 
     fn tell(&self, event: Event) {

@@ -87,8 +87,6 @@ impl View {
     /// Known nodes that say they are exits, this one not counted.
     pub(crate) fn exits_known(&self) -> usize {
         let records = self.neighbourhood.records();
-        records
-            .filter(|signed| signed.record().roles.exits)
-            .count()
+        records.filter(|signed| signed.record().roles.exits).count()
     }
 }

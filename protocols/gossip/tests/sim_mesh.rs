@@ -391,7 +391,7 @@ fn s9_no_address_in_gossip() {
 #[test]
 fn s11_consume_only_nodes_have_entry_links_only() {
     for seed in SEEDS {
-        let mut sim = mesh(seed, 9);
+        let mut sim = Sim::mesh(seed, 9, &config(), 2, SECOND);
         let mut consumer = config();
         consumer.roles.routes = false;
         let consumers: Vec<usize> = (0..2)

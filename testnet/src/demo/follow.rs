@@ -42,6 +42,20 @@ pub struct Followed {
     pub sights: Vec<Sight>,
 }
 
+impl Followed {
+    /// Flows that its hops were told of, and bytes that passed.
+    fn carried(&self) -> (usize, u64) {
+        let flows = self.sights.iter().map(|s| s.targets.len()).sum();
+        let bytes = |s: &Sight| {
+            s.received
+                .iter()
+                .map(|(_, size)| u64::from(*size))
+                .sum::<u64>()
+        };
+        (flows, self.sights.iter().map(bytes).sum())
+    }
+}
+
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
@@ -72,13 +86,23 @@ type TraceRoleKey = String;
 pub fn follow(origin: &str, view: &CircuitView, traces: &[TraceView]) -> Result<Followed, String> {
     let pieces = pieces(traces);
     let mut lost = "the circuit has no hops".to_owned();
+    let mut found: Option<Followed> = None;
     for start in starts(origin, view, &pieces) {
         match walk(origin, view, &pieces, start) {
-            Ok(followed) => return Ok(followed),
+            // Circuits over the very same hops look alike from here. The one
+            // meant has carried most, so it beats those that were only ready.
+            Ok(followed)
+                if found
+                    .as_ref()
+                    .is_none_or(|f| f.carried() < followed.carried()) =>
+            {
+                found = Some(followed);
+            }
+            Ok(_) => {}
             Err(error) => lost = error,
         }
     }
-    Err(lost)
+    found.ok_or(lost)
 }
 
 fn walk(
@@ -526,6 +550,23 @@ pub(crate) mod tests {
         let followed = follow(ORIGIN, &view, &traces).unwrap();
         let nodes: Vec<_> = followed.sights.iter().map(|s| s.node.as_str()).collect();
         assert_eq!(nodes, ["a", "b", "exit", "c", "a"]);
+        assert_eq!(failures(ORIGIN, &view, &traces), Vec::<String>::new());
+    }
+
+    #[test]
+    fn of_two_circuits_over_the_same_hops_the_used_one_is_shown() {
+        let (view, mut traces) = good();
+        of(&mut traces, ORIGIN).entries.clear();
+        // A second circuit that only was set up, found first everywhere.
+        for trace in &mut traces {
+            let mut ready = trace.entries.clone();
+            ready.retain(|e| e.kind == TraceKind::Setup);
+            for entry in &mut ready {
+                entry.circuit -= 100;
+                entry.digest.push_str("ready");
+            }
+            trace.entries.extend(ready);
+        }
         assert_eq!(failures(ORIGIN, &view, &traces), Vec::<String>::new());
     }
 

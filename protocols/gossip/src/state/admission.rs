@@ -269,7 +269,8 @@ impl Machine {
         }
         let (peer, ip) = (conn.peer, conn.remote);
         match self.judge_debut(id, peer, ip, &debut) {
-            Ok(record) => self.accept(id, record, &debut),
+            Ok(record) if self.links.len() < self.config.cap => self.accept(id, record, &debut),
+            Ok(_) => self.refuse(id, peer, ip, RefuseReason::Full, debut),
             Err(reason) => self.refuse(id, peer, ip, reason, debut),
         }
     }
@@ -308,10 +309,14 @@ impl Machine {
         if self.intro.reserved().any(|node| node == peer) {
             return Ok(record);
         }
-        if self.make_way(&peer, debut.invited) || self.occupied() < self.config.cap {
-            return Ok(record);
+        let room = self.make_way(&peer, debut.invited)
+            || self.occupied() < self.config.cap
+            || (self.make_way_for_reunion(&peer) && self.occupied() < self.config.cap);
+        if room {
+            Ok(record)
+        } else {
+            Err(RefuseReason::Full)
         }
-        Err(RefuseReason::Full)
     }
 
     /// Two connections between the same two nodes: the one dialled by the smaller key stays.
@@ -436,8 +441,16 @@ impl Machine {
             return self.close(id, DownReason::Misbehaved);
         };
         let useless = !self.config.roles.routes && !entry;
-        if let (Some(victim), Some(walk)) = (swap, invited) {
-            self.complete_swap(&victim, walk);
+        match (swap, invited) {
+            (Some(victim), Some(walk)) => {
+                self.complete_swap(&victim, walk);
+            }
+            (Some(victim), None) => {
+                if let Some(victim) = self.links.get(&victim).copied() {
+                    self.give_up(victim);
+                }
+            }
+            (None, _) => {}
         }
         if useless || self.links.contains_key(&peer) || self.links.len() >= self.config.cap {
             self.send(id, Message::Goodbye(Farewell::Leaving));

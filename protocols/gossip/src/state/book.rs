@@ -114,6 +114,10 @@ impl Book {
             .collect()
     }
 
+    pub(super) fn remembers(&self, node: &NodeKey) -> bool {
+        self.remembered.contains_key(node)
+    }
+
     /// Past neighbours that may be tried now.
     pub(super) fn past(&self, now: Duration) -> impl Iterator<Item = &Remembered> {
         self.remembered

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use rand::RngExt as _;
-use rand::seq::SliceRandom as _;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
 use super::book::Origin;
 use super::conn::{Conn, Debut, Phase};
 use super::{ConnId, Machine};
+use crate::address::Address;
 use crate::event::{DownReason, Stage};
 use crate::key::NodeKey;
 use crate::wire::{Farewell, Message};
@@ -172,15 +173,16 @@ impl Machine {
         let equals = due.len().min(4);
         due[..equals].shuffle(&mut self.rng);
         for (node, addresses) in due.into_iter().take(most) {
-            self.dial_known(node, addresses, Origin::Book);
+            self.dial_known(node, addresses, Origin::Book, None);
         }
     }
 
     fn dial_known(
         &mut self,
         node: NodeKey,
-        addresses: Vec<crate::address::Address>,
+        addresses: Vec<Address>,
         origin: Origin,
+        swap: Option<NodeKey>,
     ) {
         let wants_entry = self.wants_entry();
         self.dial(
@@ -190,7 +192,7 @@ impl Machine {
                 addresses,
                 wants_entry,
                 invited: None,
-                swap: None,
+                swap,
                 chosen: true,
             },
         );
@@ -219,32 +221,66 @@ impl Machine {
         }
         self.timers.rewire_pause = (self.timers.rewire_pause * 2).min(REWIRE_MAX);
         let listed = self.each_link().filter(|(_, _, link)| link.listed());
-        let youngest = listed
-            .max_by_key(|(_, _, link)| link.since)
-            .map(|(id, _, _)| id);
-        if let Some(id) = youngest {
-            self.send(id, Message::Goodbye(Farewell::Leaving));
-            self.close(id, DownReason::Closed);
+        let listed: Vec<ConnId> = listed.map(|(id, _, _)| id).collect();
+        if let Some(id) = listed.choose(&mut self.rng).copied() {
+            self.give_up(id);
         }
     }
 
-    /// Tries one past neighbour that is not in view: so parted halves find each other.
+    /// Ends a link from this side, politely.
+    pub(super) fn give_up(&mut self, id: ConnId) {
+        self.send(id, Message::Goodbye(Farewell::Leaving));
+        self.close(id, DownReason::Closed);
+    }
+
+    /// The youngest link that may be given away.
+    fn sparable(&self) -> Option<ConnId> {
+        let spare = self.each_link().filter(|(id, _, _)| self.may_splice(*id));
+        spare
+            .max_by_key(|(_, _, link)| link.since)
+            .map(|(id, _, _)| id)
+    }
+
+    /// Two nodes that were neighbours and do not see each other any more: perhaps the mesh has
+    /// parted between them. Even a full node makes room then, as seldom as for a splice.
+    pub(super) fn make_way_for_reunion(&mut self, node: &NodeKey) -> bool {
+        let lost = self.book.remembers(node) && self.neighbourhood().record(node).is_none();
+        let Some(spare) = self.sparable().filter(|_| lost) else {
+            return false;
+        };
+        let allowed = self.spread.splices.take(self.now.mono);
+        if allowed {
+            self.give_up(spare);
+        }
+        allowed
+    }
+
+    /// Tries one past neighbour that is not in view: so parted halves find each other. A full
+    /// node gives up a link for it once it is accepted.
     fn probe(&mut self) {
-        if self.links.is_empty() || self.occupied() >= self.config.cap {
+        if self.links.is_empty() {
             return;
         }
         let view = self.neighbourhood();
-        let unseen = self
-            .book
-            .past(self.now.mono)
-            .filter(|past| view.record(&past.node).is_none());
-        let mut unseen: Vec<_> = unseen
-            .map(|past| (past.node, past.addresses.clone()))
-            .collect();
+        let past = self.book.past(self.now.mono);
+        let unseen = past.filter(|past| view.record(&past.node).is_none());
+        let unseen = unseen.map(|past| (past.node, past.addresses.clone()));
+        let mut unseen: Vec<(NodeKey, Vec<Address>)> = unseen.collect();
         unseen.retain(|(node, addresses)| !addresses.is_empty() && !self.engaged(node));
-        unseen.shuffle(&mut self.rng);
-        if let Some((node, addresses)) = unseen.pop() {
-            self.dial_known(node, addresses, Origin::Probe);
+        let Some((node, addresses)) = unseen.choose(&mut self.rng).cloned() else {
+            return;
+        };
+        let mut swap = None;
+        if self.occupied() >= self.config.cap {
+            let spare = self.sparable().and_then(|id| self.conns.get(&id));
+            let Some(spare) = spare.map(|conn| conn.peer) else {
+                return;
+            };
+            if !self.spread.splices.take(self.now.mono) {
+                return;
+            }
+            swap = Some(spare);
         }
+        self.dial_known(node, addresses, Origin::Probe, swap);
     }
 }

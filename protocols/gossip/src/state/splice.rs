@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 impl Machine {
     /// Whether a link may be given away.
-    fn may_splice(&self, id: ConnId) -> bool {
+    pub(super) fn may_splice(&self, id: ConnId) -> bool {
         let mut chosen: Vec<(Duration, ConnId)> = self
             .each_link()
             .filter(|(_, _, link)| link.chosen)
