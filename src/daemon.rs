@@ -47,6 +47,18 @@ pub struct Start {
     pub stop: Stop,
 }
 
+impl Start {
+    /// A start with this configuration and data folder, which ends with `stop`.
+    #[must_use]
+    pub fn new(config: Config, data: DataDir, stop: Stop) -> Self {
+        Self {
+            config: Arc::new(config),
+            data: Arc::new(data),
+            stop,
+        }
+    }
+}
+
 /// A node that runs: the proxies are bound, joining has begun.
 #[non_exhaustive]
 pub struct RunningNode {

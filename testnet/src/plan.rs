@@ -356,6 +356,11 @@ fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
             .collect();
         set("exit_policy", Value::Array(rules));
     }
+    if options.consumer_count() > 1 {
+        // Nodes that listen nowhere have no address of their own to call from:
+        // on one machine all of them call from 127.0.0.1.
+        set("per_ip", NEIGHBOURS_PER_24.into());
+    }
     if let Some(hops) = &options.hops {
         set("hops", hops.as_str().into());
     }

@@ -230,6 +230,31 @@ async fn s2_six_fresh_nodes_and_one_seed_all_find_routes() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_thirty_real_nodes_find_routes_within_the_cap() {
+    let (descriptor, first) = start(spec(101, Chain::Dev));
+    let mut nodes = vec![first];
+    for seed in 102..131 {
+        let mut node = spec(seed, Chain::Dev);
+        node.config.roles.exits = seed % 3 == 0;
+        node.seeds = vec![descriptor.clone()];
+        nodes.push(start(node).1);
+    }
+    for events in &mut nodes {
+        let mut links = 0i32;
+        wait(events, |event| {
+            match event {
+                Event::NeighbourUp { .. } => links += 1,
+                Event::NeighbourDown { .. } => links -= 1,
+                _ => {}
+            }
+            assert!(links <= 5, "the cap was passed");
+            (event == Event::StageChanged(Stage::RouteFound)).then_some(())
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn garbage_on_the_stream_ends_the_connection() {
     use libp2p::futures::AsyncWriteExt as _;

@@ -8,7 +8,7 @@
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
 //! the address book), `stage` (whether there is a route). Each is an `impl Machine`; what a part
-//! owns alone is a type of its own (`store`, `book`, `conn`).
+//! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
 
 mod admission;
 mod book;
@@ -16,6 +16,7 @@ mod conn;
 mod entry;
 mod heal;
 mod intro;
+mod sources;
 mod splice;
 mod spread;
 mod stage;
@@ -40,10 +41,10 @@ use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
-use admission::Sources;
 use book::Book;
 use conn::{Conn, Debut, Link, Phase};
 use intro::Introductions;
+use sources::Sources;
 use spread::Spread;
 use stage::route_exists;
 
