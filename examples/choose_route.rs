@@ -10,7 +10,9 @@ use masq::routing::{Graph, HopRange, NodeInfo, NodeKey, Request, Scores, choose}
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-const NAMES: [&str; 8] = ["me", "entry", "ann", "bob", "cleo", "dan", "exit-1", "exit-2"];
+const NAMES: [&str; 8] = [
+    "me", "entry", "ann", "bob", "cleo", "dan", "exit-1", "exit-2",
+];
 
 fn key(index: usize) -> NodeKey {
     let mut key = [0; 32];
@@ -24,10 +26,23 @@ fn name(node: &NodeKey) -> &'static str {
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Listed edges; the link from `me` to `entry` is an entry link, so it is not among them.
-    let edges = [(1, 2), (1, 3), (1, 4), (2, 6), (3, 6), (3, 5), (4, 7), (5, 7), (2, 5)];
+    let edges = [
+        (1, 2),
+        (1, 3),
+        (1, 4),
+        (2, 6),
+        (3, 6),
+        (3, 5),
+        (4, 7),
+        (5, 7),
+        (2, 5),
+    ];
     let mut builder = Graph::builder(key(0)).entry(key(1));
     for index in 0..NAMES.len() {
-        let degree = edges.iter().filter(|(a, b)| *a == index || *b == index).count();
+        let degree = edges
+            .iter()
+            .filter(|(a, b)| *a == index || *b == index)
+            .count();
         let info = NodeInfo {
             routes: true,
             exits: index >= 6,

@@ -46,7 +46,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let node = masq::node::start(Start::new(config, data, stop.clone())).await?;
         if seed.is_none() {
             let descriptor = node.api.descriptor().await?.descriptor;
-            seed = Some(descriptor.ok_or("the first node can't be dialled")?.parse()?);
+            seed = Some(
+                descriptor
+                    .ok_or("the first node can't be dialled")?
+                    .parse()?,
+            );
         }
         nodes.push(Arc::clone(&node.api));
         tokio::spawn(node.finished);
@@ -56,9 +60,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::time::timeout(Duration::from_secs(30), route_found(client)).await??;
     let socks = client.status().await?.socks.ok_or("no SOCKS proxy")?;
     let answer = fetch(socks, server).await?;
-    assert!(answer.ends_with(PAGE), "the page came back whole: {answer:?}");
+    assert!(
+        answer.ends_with(PAGE),
+        "the page came back whole: {answer:?}"
+    );
 
-    for circuit in client.circuits().await?.iter().filter(|c| c.flows_carried > 0) {
+    for circuit in client
+        .circuits()
+        .await?
+        .iter()
+        .filter(|c| c.flows_carried > 0)
+    {
         let hops: Vec<_> = circuit.hops.iter().map(|hop| &hop.node[..8]).collect();
         println!("fetched over {}", hops.join(" -> "));
     }

@@ -65,7 +65,7 @@ pub struct MeshArgs {
     /// How many of them are exits [default: a third up to 3, then a quarter]
     #[arg(long)]
     pub exits: Option<usize>,
-    /// How many of them only use the mesh and carry nothing [default: one in ten]
+    /// How many of them only use the mesh and carry nothing [default: one, from ten nodes on]
     #[arg(long)]
     pub consumers: Option<usize>,
     /// Hops of the circuits, 1 to 6, or a range such as 3-4 [default: 3]

@@ -101,7 +101,7 @@ pub struct Options {
     /// of one hop need it: their exit is the origin's entry neighbour, whoever
     /// that is. Default: only when [`Options::hops`] allows one hop.
     pub all_exits: Option<bool>,
-    /// How many of them only consume. Default: one in ten.
+    /// How many of them only consume. Default: one, from ten nodes on.
     pub consumers: Option<usize>,
     /// Hops of the nodes' circuits, `1` to `6` or a range such as `3-4`;
     /// the daemon's default when absent.
@@ -172,7 +172,8 @@ impl Options {
     }
 
     fn consumer_count(&self) -> usize {
-        self.consumers.unwrap_or(self.nodes / 10)
+        // More than one would share 127.0.0.1, where limits per address bite.
+        self.consumers.unwrap_or(usize::from(self.nodes >= 10))
     }
 }
 

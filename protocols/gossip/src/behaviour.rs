@@ -35,8 +35,8 @@ const MAX_TURNS: u32 = 16;
 /// `/masq/gossip/1` on a Swarm. Must be polled within a tokio runtime with a timer.
 ///
 /// It should be the first field of a derived behaviour: it also bounds connections, for all.
-/// It dials by itself, always with the peer's key; which local address and port outgoing
-/// connections use is the transport's matter.
+/// It dials by itself, always with the peer's key and from a new port; which local address
+/// outgoing connections are bound to is the transport's matter.
 pub struct Behaviour {
     machine: Machine,
     gate: Gate,
@@ -226,13 +226,9 @@ impl Behaviour {
         let opts = DialOpts::peer_id(peer.peer_id()).addresses(addresses);
         // A connection may just be closing: the machine knows better whether to dial.
         let opts = opts.condition(PeerCondition::NotDialing);
-        let accepts = self.machine.config().roles.accepts_connections;
-        // Reusing the listening port would show it; who can't be dialled has none to show.
-        let opts = if accepts {
-            opts.build()
-        } else {
-            opts.allocate_new_port().build()
-        };
+        // Reusing the listening port would show it, and fails for good where another socket of
+        // the machine has that port. Which local address to bind is the transport's matter.
+        let opts = opts.allocate_new_port().build();
         self.dials.insert(opts.connection_id(), peer);
         ToSwarm::Dial { opts }
     }
