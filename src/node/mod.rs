@@ -52,6 +52,7 @@ use self::routes::Routes;
 use self::share::{Service, Share};
 use self::swarm::{Behaviour, COMMAND_QUEUE, Command, Loop};
 use self::trace::{Trace, TracedFlows};
+use self::transport::Activity;
 use self::view::View;
 use crate::config::Config;
 use crate::daemon::{RunningNode, Start, StartError};
@@ -138,7 +139,8 @@ impl Builder {
         });
         let control = Control::new();
         let cores = self.cores(&control, &share, &exit, trace.as_ref());
-        let mut swarm = self.swarm(control, &cores)?;
+        let activity = Activity::default();
+        let mut swarm = self.swarm(control, &cores, activity.clone())?;
         let entry = self.bind_entry().await?;
         let listening = self.listen(&mut swarm).await?;
         self.advertise(&mut swarm, &listening);
@@ -155,6 +157,7 @@ impl Builder {
         );
         let looping = Loop {
             onion: cores.onion_keys(),
+            activity,
             swarm,
             cores: cores.clone(),
             view: view_tx,
@@ -261,12 +264,18 @@ impl Builder {
             .map_err(|error| StartError::Internal(error.to_string()))
     }
 
-    fn swarm(&self, control: Control, cores: &Cores) -> Result<Swarm<Behaviour>, StartError> {
+    fn swarm(
+        &self,
+        control: Control,
+        cores: &Cores,
+        activity: Activity,
+    ) -> Result<Swarm<Behaviour>, StartError> {
         let names = HickoryResolver::new(&self.config.dns_servers)
             .ok()
             .map(|resolver| resolver.names());
-        let transport = transport::plain(&self.keypair, source(&self.config.listen), names)
-            .map_err(|error| StartError::Internal(format!("noise does not start: {error}")))?;
+        let transport =
+            transport::plain(&self.keypair, source(&self.config.listen), names, activity)
+                .map_err(|error| StartError::Internal(format!("noise does not start: {error}")))?;
         let behaviour = Behaviour {
             gossip: self.gossip(cores)?,
             cores: masq_cores::Behaviour::new(control, cores.clone()),

@@ -16,6 +16,7 @@ use masq_gossip::{Address, EntryFor, Host, LinkInfo, NodeKey, Remembered, Stage}
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::transport::Activity;
 use super::view::View;
 use crate::control::types::{EntryLink, Event, Stage as StageView};
 use crate::datadir::{DataDir, RememberedNeighbour};
@@ -28,8 +29,12 @@ pub(crate) const COMMAND_QUEUE: usize = 32;
 /// the key before stays valid).
 const KEY_CHECK: Duration = Duration::from_secs(30);
 
+/// How often links that carry data are reported alive (from the gossip protocol: silence of four
+/// seconds is looked into).
+const ACTIVITY_CHECK: Duration = Duration::from_secs(1);
+
 /// How long goodbyes may take to leave when the node stops (guess: one round trip and some).
-const GOODBYE: Duration = Duration::from_millis(500);
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The protocols on every link, whatever the node's role.
 #[derive(NetworkBehaviour)]
@@ -62,6 +67,8 @@ pub(crate) struct Loop {
     pub(crate) seeds: usize,
     /// What was published last.
     pub(crate) onion: OnionPublics,
+    /// Signs of life on links.
+    pub(crate) activity: Activity,
 }
 
 impl Loop {
@@ -72,6 +79,8 @@ impl Loop {
         let mut turn = interval(ONION_KEY_LIFE);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         turn.tick().await;
+        let mut alive = interval(ACTIVITY_CHECK);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm(event),
@@ -84,6 +93,11 @@ impl Loop {
                     self.publish_keys();
                 }
                 _ = check.tick() => self.publish_keys(),
+                _ = alive.tick() => {
+                    for peer in self.activity.recent() {
+                        self.swarm.behaviour_mut().gossip.note_activity(&peer);
+                    }
+                }
             }
         }
         self.say_goodbye().await;

@@ -4,6 +4,7 @@
 //! default mask is plain noise over TCP; another one is another function that
 //! returns a [`LinkTransport`]. What travels on a link is not known here.
 
+mod activity;
 mod muxer;
 mod tcp;
 
@@ -16,6 +17,7 @@ use libp2p::core::transport::{Boxed, Transport, upgrade};
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, noise};
 
+pub use activity::Activity;
 pub use muxer::MAX_SUBSTREAMS;
 
 /// Time for TCP, noise and yamux together before an attempt is given up (guess: three round trips
@@ -29,7 +31,8 @@ pub type LinkTransport = Boxed<(PeerId, StreamMuxerBox)>;
 ///
 /// Outgoing connections leave from `source` when it is given, each from a port of its own, so that
 /// a node is known by one address and never shows its listening port by dialling. Host names of
-/// seeds are looked up with `names`.
+/// seeds are looked up with `names`. What links receive shows in
+/// `activity`.
 ///
 /// # Errors
 /// Fails when noise cannot make its static key.
@@ -37,11 +40,16 @@ pub fn plain(
     key: &Keypair,
     source: Option<IpAddr>,
     names: Option<TokioResolver>,
+    activity: Activity,
 ) -> Result<LinkTransport, noise::Error> {
     Ok(tcp::BoundTcp::new(source, names)
         .upgrade(upgrade::Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
         .multiplex(muxer::Config)
         .timeout(UPGRADE_TIMEOUT)
+        .map(move |(peer, muxer), _| {
+            activity.add(peer, muxer.received());
+            (peer, StreamMuxerBox::new(muxer))
+        })
         .boxed())
 }

@@ -17,6 +17,8 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
 use yamux::{Connection, ConnectionError, Mode};
 
+use super::activity::{Counted, Received};
+
 /// Substreams on one connection, both directions together. A peer that opens more loses the
 /// connection, so circuits are capped at half of it one layer up.
 pub const MAX_SUBSTREAMS: usize = 512;
@@ -75,7 +77,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Config 
 
 /// One multiplexed connection.
 pub(super) struct Muxer<C> {
-    connection: Connection<C>,
+    connection: Connection<Counted<C>>,
+    received: Received,
     /// Substreams that turned up while the connection was polled for something else: yamux makes
     /// progress only by being asked for the next one.
     backlog: VecDeque<yamux::Stream>,
@@ -85,11 +88,19 @@ pub(super) struct Muxer<C> {
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     fn new(io: C, mode: Mode) -> Self {
+        let received = Received::default();
+        let io = Counted::new(io, received.clone());
         Self {
             connection: Connection::new(io, yamux_config(), mode),
+            received,
             backlog: VecDeque::new(),
             waiting: None,
         }
+    }
+
+    /// Bytes that came in so far.
+    pub(super) fn received(&self) -> &Received {
+        &self.received
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<yamux::Stream, ConnectionError>> {
