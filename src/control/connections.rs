@@ -10,7 +10,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -26,6 +26,9 @@ pub(super) const MAX_CONNECTIONS: usize = 64;
 /// How long a connection may take until its first answer begins. Requests come
 /// from this machine, and each is answered in milliseconds (guess).
 pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(30);
+/// How long a connection may then go without another answer. Event streams send a sign of life
+/// every fifteen seconds, so they never come near it.
+pub(super) const NEXT_ANSWER: Duration = Duration::from_secs(60);
 /// Pause after an error of `accept`, such as too many open files: long enough
 /// not to spin, short enough not to be noticed (guess).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -77,8 +80,9 @@ impl axum::serve::Listener for Places {
 /// A connection that holds its place.
 pub(super) struct Connection {
     stream: TcpStream,
-    /// Runs until the first byte of the first answer.
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// By when the next answer has to begin. Only answers move it: whoever asks for nothing, or
+    /// for something he is not given, in ever so small pieces, loses his place.
+    deadline: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -86,9 +90,13 @@ impl Connection {
     fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
-            deadline: Some(Box::pin(sleep_until(Instant::now() + FIRST_ANSWER))),
+            deadline: Box::pin(sleep_until(Instant::now() + FIRST_ANSWER)),
             _place: place,
         }
+    }
+
+    fn answering(&mut self) {
+        self.deadline.as_mut().reset(Instant::now() + NEXT_ANSWER);
     }
 }
 
@@ -98,16 +106,10 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(done) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            return Poll::Ready(done);
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        match &mut self.deadline {
-            Some(deadline) => {
-                ready!(deadline.as_mut().poll(cx));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            None => Poll::Pending,
-        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -117,7 +119,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.deadline = None;
+        self.answering();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -126,7 +128,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.deadline = None;
+        self.answering();
         Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 

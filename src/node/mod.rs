@@ -112,7 +112,8 @@ impl Builder {
         let me = NodeKey::try_from(&keypair.public())
             .map_err(|error| StartError::Internal(error.to_string()))?;
         let policy = ExitPolicy::parse(&config.exit_policy, config.allow_private)
-            .map_err(|error| setting("exit_policy", error.to_string(), "Correct the rule."))?;
+            .map_err(|error| setting("exit_policy", error.to_string(), "Correct the rule."))?
+            .with_own_addresses(own_addresses(&config));
         let resolver = resolver(&config)?;
         Ok(Self {
             config,
@@ -460,6 +461,22 @@ fn resolver(config: &Config) -> Result<Arc<dyn Resolve>, StartError> {
     }
 }
 
+/// Addresses under which this machine is reached: what trusts the machine it runs on must not be
+/// reached through the mesh. Those of the loopback are refused in any case.
+fn own_addresses(config: &Config) -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the addresses of this machine can't be read");
+        Vec::new()
+    });
+    let public = config.advertise.iter();
+    public
+        .filter_map(|public| public.host.parse().ok())
+        .chain(config.listen.iter().map(SocketAddr::ip))
+        .chain(interfaces.iter().map(if_addrs::Interface::ip))
+        .filter(|ip: &IpAddr| !ip.is_loopback() && !ip.is_unspecified())
+        .collect()
+}
+
 /// Where outgoing links leave from: the address that was chosen to listen on, if one was.
 fn source(listen: &[SocketAddr]) -> Option<IpAddr> {
     let mut chosen = listen.iter().map(SocketAddr::ip);
@@ -470,5 +487,27 @@ fn into_io(error: libp2p::TransportError<std::io::Error>) -> std::io::Error {
     match error {
         libp2p::TransportError::Other(error) => error,
         error => std::io::Error::other(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_refuses_the_addresses_of_its_own_machine() {
+        let mut config = Config::new("unused");
+        config.advertise = Some("203.0.113.7".parse().unwrap());
+        config.listen = vec!["198.51.100.9:6277".parse().unwrap()];
+        let own = own_addresses(&config);
+        assert!(own.contains(&"203.0.113.7".parse().unwrap()));
+        assert!(own.contains(&"198.51.100.9".parse().unwrap()));
+        assert!(
+            own.iter()
+                .all(|ip| !ip.is_loopback() && !ip.is_unspecified())
+        );
+        for interface in if_addrs::get_if_addrs().unwrap() {
+            assert!(interface.is_loopback() || own.contains(&interface.ip()));
+        }
     }
 }
