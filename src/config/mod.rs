@@ -19,7 +19,11 @@ mod sources;
 mod table;
 mod values;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 pub use command::{Action, command};
 pub use document::document;
@@ -49,6 +53,9 @@ pub struct Config {
     pub neighbours: Vec<Descriptor>,
     /// Where to accept other nodes. Empty in the modes that accept none.
     pub listen: Vec<SocketAddr>,
+    /// Which address links to other nodes leave from; `None` is the first particular one of
+    /// `listen`, else the system's choice.
+    pub source: Option<IpAddr>,
     /// Public host for the descriptor.
     pub advertise: Option<Advertise>,
     /// Claimed country.
@@ -120,6 +127,7 @@ impl Config {
             mode: Mode::ZeroHop,
             neighbours: Vec::new(),
             listen: Vec::new(),
+            source: None,
             advertise: None,
             country: None,
             earning_wallet: None,

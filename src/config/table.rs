@@ -313,6 +313,21 @@ pub static SETTINGS: &[Setting] = &[
         show: |c| Shown::list(&c.listen),
     },
     Setting {
+        key: "source",
+        heading: Heading::Node,
+        placeholder: "ADDRESS",
+        shape: Shape::One,
+        default: Default::Unset("the address of `listen`, when that is a particular one"),
+        help: "Which of this machine's addresses links to other nodes leave from",
+        more: "For machines with several addresses: other nodes take one neighbour per address, and \
+               go by what they see. Connections of an exit to servers are not meant.",
+        set: |c, g| {
+            c.source = Some(values::ip(g.one()?)?);
+            Ok(())
+        },
+        show: |c| Shown::option(c.source.as_ref()),
+    },
+    Setting {
         key: "advertise",
         heading: Heading::Node,
         placeholder: "HOST[:PORT]",

@@ -233,6 +233,16 @@ impl FromStr for Hops {
     }
 }
 
+/// Reads one IP address.
+pub(super) fn ip(text: &str) -> Result<IpAddr, BadValue> {
+    text.trim().parse().map_err(|_| {
+        BadValue::new(
+            format!("\"{}\" is not an IP address.", text.trim()),
+            "Write an address of this machine, such as 192.0.2.7, without a port.",
+        )
+    })
+}
+
 /// The host, and maybe the port, under which others reach this node: goes into
 /// the descriptor and nowhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -274,9 +274,8 @@ impl Builder {
         let names = HickoryResolver::new(&self.config.dns_servers)
             .ok()
             .map(|resolver| resolver.names());
-        let transport =
-            transport::plain(&self.keypair, source(&self.config.listen), names, activity)
-                .map_err(|error| StartError::Internal(format!("noise does not start: {error}")))?;
+        let transport = transport::plain(&self.keypair, source(&self.config), names, activity)
+            .map_err(|error| StartError::Internal(format!("noise does not start: {error}")))?;
         let behaviour = Behaviour {
             gossip: self.gossip(cores)?,
             cores: masq_cores::Behaviour::new(control, cores.clone()),
@@ -477,10 +476,12 @@ fn own_addresses(config: &Config) -> Vec<IpAddr> {
         .collect()
 }
 
-/// Where outgoing links leave from: the address that was chosen to listen on, if one was.
-fn source(listen: &[SocketAddr]) -> Option<IpAddr> {
-    let mut chosen = listen.iter().map(SocketAddr::ip);
-    chosen.find(|ip| !ip.is_unspecified())
+/// Where outgoing links leave from: the address that was chosen for it, or to listen on.
+fn source(config: &Config) -> Option<IpAddr> {
+    let mut chosen = config.listen.iter().map(SocketAddr::ip);
+    config
+        .source
+        .or_else(|| chosen.find(|ip| !ip.is_unspecified()))
 }
 
 fn into_io(error: libp2p::TransportError<std::io::Error>) -> std::io::Error {

@@ -172,8 +172,7 @@ impl Options {
     }
 
     fn consumer_count(&self) -> usize {
-        // More than one would share 127.0.0.1, where limits per address bite.
-        self.consumers.unwrap_or(usize::from(self.nodes >= 10))
+        self.consumers.unwrap_or(self.nodes / 10)
     }
 }
 
@@ -340,8 +339,9 @@ fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
         set("neighbours", Value::Array(vec![seed.into()]));
     }
     if node.role == Role::Consumer {
-        // It accepts nobody, so it has nowhere to listen.
+        // It accepts nobody, so it has nowhere to listen; links leave from its address all the same.
         set("mode", "consume-only".into());
+        set("source", node.ip.to_string().into());
     } else {
         set("mode", "standard".into());
         set("listen", Value::Array(vec![listen.to_string().into()]));
@@ -356,11 +356,6 @@ fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
             .map(|r| r.as_str().into())
             .collect();
         set("exit_policy", Value::Array(rules));
-    }
-    if options.consumer_count() > 1 {
-        // Nodes that listen nowhere have no address of their own to call from:
-        // on one machine all of them call from 127.0.0.1.
-        set("per_ip", NEIGHBOURS_PER_24.into());
     }
     if let Some(hops) = &options.hops {
         set("hops", hops.as_str().into());

@@ -38,6 +38,10 @@ pub enum Unseen {
     /// The set is full; nothing more is taken until the keys turn.
     #[error("replay set is full")]
     Full,
+    /// The keys have turned since it was peeled: what was seen under its key may be
+    /// forgotten already.
+    #[error("keys have turned since")]
+    Stale,
 }
 
 /// Onion keys and replay sets of one node.
@@ -51,6 +55,8 @@ pub struct OnionKeys {
     /// Ids for which a refusal was sealed, and as before.
     refused: HashSet<[u8; 16]>,
     refused_before: HashSet<[u8; 16]>,
+    /// One more each time that the keys which are valid change.
+    generation: u64,
 }
 
 impl OnionKeys {
@@ -63,6 +69,7 @@ impl OnionKeys {
             seen_before: HashSet::new(),
             refused: HashSet::new(),
             refused_before: HashSet::new(),
+            generation: 0,
         }
     }
 
@@ -72,6 +79,7 @@ impl OnionKeys {
         self.previous = Some((old, now + ONION_KEY_OVERLAP));
         self.seen_before = std::mem::take(&mut self.seen);
         self.refused_before = std::mem::take(&mut self.refused);
+        self.generation += 1;
     }
 
     /// Forgets the key before once its time is over. To be called now and then, and
@@ -85,6 +93,7 @@ impl OnionKeys {
             self.previous = None;
             self.seen_before = HashSet::new();
             self.refused_before = HashSet::new();
+            self.generation += 1;
         }
     }
 
@@ -99,6 +108,7 @@ impl OnionKeys {
     /// The keys that are valid, to peel with outside of any lock.
     pub fn valid(&self) -> ValidKeys {
         ValidKeys {
+            generation: self.generation,
             current: self.current.clone(),
             previous: self.previous.as_ref().map(|(key, _)| key.clone()),
         }
@@ -116,12 +126,17 @@ impl OnionKeys {
         .any(|set| set.contains(id))
     }
 
-    /// Takes note of a package id. Only to be called once its tag and its authorisation
-    /// have passed, so that nobody fills the set from outside.
+    /// Takes note of a package id that was peeled with the keys of `generation`. Only to
+    /// be called once its tag and its authorisation have passed, so that nobody fills the
+    /// set from outside.
     ///
     /// # Errors
-    /// The id was there already, or the set is full: refuse the set-up in either case.
-    pub fn remember(&mut self, id: [u8; 16]) -> Result<(), Unseen> {
+    /// The id was there already, the set is full, or the keys have turned since: refuse
+    /// the set-up in each case, in plain.
+    pub fn remember(&mut self, id: [u8; 16], generation: u64) -> Result<(), Unseen> {
+        if generation != self.generation {
+            return Err(Unseen::Stale);
+        }
         if self.was_seen(&id) {
             return Err(Unseen::Replay);
         }
@@ -133,9 +148,13 @@ impl OnionKeys {
     }
 
     /// Whether a refusal of this package may be sealed with its keys: once only, since
-    /// the same keys sealing twice would give them away. Where it may not, refuse in plain.
-    pub fn may_seal_refusal(&mut self, id: [u8; 16]) -> bool {
-        !self.was_seen(&id) && self.refused.len() < REFUSED_IDS && self.refused.insert(id)
+    /// the same keys sealing twice would give them away, and never where the keys have
+    /// turned since those of `generation` peeled it. Where it may not, refuse in plain.
+    pub fn may_seal_refusal(&mut self, id: [u8; 16], generation: u64) -> bool {
+        generation == self.generation
+            && !self.was_seen(&id)
+            && self.refused.len() < REFUSED_IDS
+            && self.refused.insert(id)
     }
 }
 
@@ -149,11 +168,18 @@ impl std::fmt::Debug for OnionKeys {
 
 /// The secret keys that are valid at some moment.
 pub struct ValidKeys {
+    generation: u64,
     current: Arc<OnionSecret>,
     previous: Option<Arc<OnionSecret>>,
 }
 
 impl ValidKeys {
+    /// Which keys these are, for [`OnionKeys::remember`] and
+    /// [`OnionKeys::may_seal_refusal`].
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Peels a set-up package with whichever key it is meant for.
     ///
     /// # Errors
@@ -177,6 +203,37 @@ mod tests {
         tokio::time::Instant::now().into_std()
     }
 
+    fn remember(keys: &mut OnionKeys, id: [u8; 16]) -> Result<(), Unseen> {
+        keys.remember(id, keys.generation)
+    }
+
+    fn may_seal(keys: &mut OnionKeys, id: [u8; 16]) -> bool {
+        keys.may_seal_refusal(id, keys.generation)
+    }
+
+    #[test]
+    fn s15_what_was_peeled_before_the_keys_turned_is_refused_after() {
+        let mut rng = ChaCha20Rng::from_seed([4; 32]);
+        let mut keys = OnionKeys::new(&mut rng);
+        let t0 = start();
+        remember(&mut keys, [1; 16]).unwrap();
+        keys.rotate(t0, &mut rng);
+        let peeled_with = keys.valid().generation();
+        keys.expire(t0);
+        assert_eq!(keys.valid().generation(), peeled_with, "nothing expired");
+        // The key of id 1 goes between the peeling of its replay and the look at the set.
+        keys.expire(t0 + ONION_KEY_OVERLAP);
+        assert!(!keys.was_seen(&[1; 16]));
+        assert_eq!(keys.remember([1; 16], peeled_with), Err(Unseen::Stale));
+        assert!(!keys.may_seal_refusal([1; 16], peeled_with));
+
+        let peeled_with = keys.valid().generation();
+        keys.rotate(t0, &mut rng);
+        assert_eq!(keys.remember([2; 16], peeled_with), Err(Unseen::Stale));
+        assert!(!keys.may_seal_refusal([2; 16], peeled_with));
+        remember(&mut keys, [2; 16]).unwrap();
+    }
+
     #[test]
     fn ids_are_refused_for_as_long_as_their_key_lives() {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
@@ -184,13 +241,13 @@ mod tests {
         let t0 = start();
         let first = keys.publics();
         assert_eq!(first.previous, None);
-        keys.remember([1; 16]).unwrap();
-        assert_eq!(keys.remember([1; 16]), Err(Unseen::Replay));
+        remember(&mut keys, [1; 16]).unwrap();
+        assert_eq!(remember(&mut keys, [1; 16]), Err(Unseen::Replay));
 
         keys.rotate(t0, &mut rng);
         assert_eq!(keys.publics().previous, Some(first.current));
-        assert_eq!(keys.remember([1; 16]), Err(Unseen::Replay));
-        keys.remember([2; 16]).unwrap();
+        assert_eq!(remember(&mut keys, [1; 16]), Err(Unseen::Replay));
+        remember(&mut keys, [2; 16]).unwrap();
 
         keys.expire(t0 + ONION_KEY_OVERLAP - Duration::from_secs(1));
         assert!(keys.was_seen(&[1; 16]));
@@ -207,25 +264,25 @@ mod tests {
     fn a_refusal_is_sealed_once() {
         let mut rng = ChaCha20Rng::from_seed([3; 32]);
         let mut keys = OnionKeys::new(&mut rng);
-        assert!(keys.may_seal_refusal([1; 16]));
-        assert!(!keys.may_seal_refusal([1; 16]));
+        assert!(may_seal(&mut keys, [1; 16]));
+        assert!(!may_seal(&mut keys, [1; 16]));
         assert_eq!(
-            keys.remember([1; 16]),
+            remember(&mut keys, [1; 16]),
             Err(Unseen::Replay),
             "and its keys never serve"
         );
         keys.rotate(start(), &mut rng);
-        assert!(!keys.may_seal_refusal([1; 16]));
-        keys.remember([2; 16]).unwrap();
-        assert!(!keys.may_seal_refusal([2; 16]));
+        assert!(!may_seal(&mut keys, [1; 16]));
+        remember(&mut keys, [2; 16]).unwrap();
+        assert!(!may_seal(&mut keys, [2; 16]));
     }
 
     #[test]
     fn the_set_is_bounded() {
         let mut keys = OnionKeys::new(&mut ChaCha20Rng::from_seed([2; 32]));
         for i in 0..REPLAY_IDS as u128 {
-            keys.remember(i.to_be_bytes()).unwrap();
+            remember(&mut keys, i.to_be_bytes()).unwrap();
         }
-        assert_eq!(keys.remember([0xff; 16]), Err(Unseen::Full));
+        assert_eq!(remember(&mut keys, [0xff; 16]), Err(Unseen::Full));
     }
 }

@@ -20,6 +20,7 @@ use crate::codec::Reader;
 use crate::config::MAX_ADVERTISED;
 use crate::key::NodeKey;
 use crate::record::SIGNATURE_LEN;
+use crate::scope;
 
 /// How far ahead a card may expire, in seconds. Guess: far above a walk, far below a day.
 pub(crate) const MAX_CARD_LIFE: u64 = 180;
@@ -107,6 +108,7 @@ impl Card {
 }
 
 /// The secret half of a card's seal key; wiped when dropped.
+#[derive(Clone)]
 pub(crate) struct SealSecret(StaticSecret);
 
 impl SealSecret {
@@ -212,6 +214,7 @@ fn write_addresses(addresses: &[Address]) -> [u8; PLAIN_LEN] {
     plain
 }
 
+/// What nobody may be made to dial is left out; `None` when nothing is left.
 fn read_addresses(plain: &[u8]) -> Option<Vec<Address>> {
     let mut r = Reader::new(plain);
     let count = usize::from(r.u8()?);
@@ -231,7 +234,8 @@ fn read_addresses(plain: &[u8]) -> Option<Vec<Address>> {
             port,
         });
     }
-    Some(addresses)
+    addresses.retain(scope::ever_dialable);
+    (!addresses.is_empty()).then_some(addresses)
 }
 
 #[cfg(test)]

@@ -134,7 +134,8 @@ pub struct Config {
     pub roles: Roles,
     /// Whether the node makes circuits of its own; a serve-only node doesn't and chooses no entry link.
     pub originates: bool,
-    /// Where others can dial this node. Must hold literal addresses for introductions to carry them;
+    /// Where others can dial this node. Must hold literal addresses for introductions to carry them,
+    /// with port 443 or one from 1024 on: others do not dial strangers at the ports of well-known services;
     /// empty when it cannot be dialled. Only the first [`MAX_ADVERTISED`] are used.
     pub advertise: Vec<Address>,
     /// The node looks for more neighbours below this. Default 4, from the design.
@@ -147,6 +148,10 @@ pub struct Config {
     pub max_guests: usize,
     /// Limits per address and prefix.
     pub ip_limits: IpLimits,
+    /// Whether the node tells newcomers that cannot be dialled where it is, so that they can dial
+    /// it; boundedly often. Default true. Without it such newcomers become neighbours only of
+    /// nodes that they know already.
+    pub reveal_to_newcomers: bool,
     /// Share of introductions that look for a near neighbour (distance three), 0 to 1. Default 0.5:
     /// near links make back legs that differ, far links bring more exits into reach.
     pub near_share: f64,
@@ -184,6 +189,7 @@ impl Config {
             radius: 4,
             max_guests: 24,
             ip_limits: IpLimits::default(),
+            reveal_to_newcomers: true,
             near_share: 0.5,
             min_hops: 3,
             earning_wallet: [0; 20],

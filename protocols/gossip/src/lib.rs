@@ -23,6 +23,7 @@ mod key;
 mod neighbourhood;
 mod proto;
 mod record;
+mod scope;
 pub mod sim;
 pub mod state;
 mod wire;

@@ -25,6 +25,7 @@ const FRAME_COST: usize = 64;
 const TYPE_DATA: u8 = 0;
 const TYPE_WINDOW_UPDATE: u8 = 1;
 const FLAG_SYN: u16 = 1;
+const FLAG_RST: u16 = 4;
 
 /// Bytes held, per flow and in all.
 #[derive(Debug)]
@@ -61,6 +62,15 @@ impl HeldBytes {
     /// A flow that is to be counted; those that the peer opens are noticed as their frames pass.
     pub(super) fn open(&self, flow: u32) {
         self.lock().entry(flow).or_default();
+    }
+
+    /// A flow that the peer opens. yamux ends the session where there are as many as it allows, so what
+    /// comes on top of them needs no count.
+    fn open_by_peer(&self, flow: u32) {
+        let mut flows = self.lock();
+        if flows.len() < MAX_STREAMS {
+            flows.entry(flow).or_default();
+        }
     }
 
     /// A frame of `len` bytes goes into yamux. Those for flows that are no more are dropped there.
@@ -139,13 +149,16 @@ impl FrameWatch {
         let [_, kind, f0, f1, s0, s1, s2, s3, l0, l1, l2, l3] = self.header;
         let flags = u16::from_be_bytes([f0, f1]);
         let flow = u32::from_be_bytes([s0, s1, s2, s3]);
+        // yamux looks at RST before everything else: such a frame opens nothing, and what is in it is
+        // dropped.
+        let reset = flags & FLAG_RST != 0;
         let opens = flags & FLAG_SYN != 0 && matches!(kind, TYPE_DATA | TYPE_WINDOW_UPDATE);
-        if opens {
-            held.open(flow);
+        if opens && !reset {
+            held.open_by_peer(flow);
         }
         if kind == TYPE_DATA {
             self.body = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
-            if self.body > 0 {
+            if self.body > 0 && !reset {
                 held.add(flow, self.body);
             }
         }
@@ -193,6 +206,36 @@ mod tests {
             held.forget(3);
             prop_assert_eq!(held.total(), 0);
         }
+    }
+
+    #[test]
+    fn frames_that_reset_open_nothing_and_hold_nothing() {
+        let held = HeldBytes::new(1000);
+        let mut watch = FrameWatch::default();
+        for flow in (1..2000).step_by(2) {
+            let kind = if flow % 4 == 1 { TYPE_DATA } else { TYPE_WINDOW_UPDATE };
+            watch.pass(&header(kind, FLAG_SYN | FLAG_RST, flow, 3), &held);
+            if kind == TYPE_DATA {
+                watch.pass(&[0; 3], &held);
+            }
+        }
+        assert!(held.lock().is_empty());
+        watch.pass(&header(TYPE_DATA, FLAG_SYN, 1, 2), &held);
+        watch.pass(&[0; 2], &held);
+        watch.pass(&header(TYPE_DATA, FLAG_RST, 1, 9), &held);
+        watch.pass(&[0; 9], &held);
+        assert_eq!(held.total(), 2 + FRAME_COST);
+    }
+
+    #[test]
+    fn no_more_flows_are_counted_than_there_can_be() {
+        let held = HeldBytes::new(1000);
+        let mut watch = FrameWatch::default();
+        for flow in 0..2 * MAX_STREAMS {
+            let flow = u32::try_from(flow).unwrap();
+            watch.pass(&header(TYPE_WINDOW_UPDATE, FLAG_SYN, flow, 0), &held);
+        }
+        assert_eq!(held.lock().len(), MAX_STREAMS);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::frame::{
     FrameError, KIND_FAILURE, KIND_REFUSED, ReverseWriter, read_setup, setup_frame,
 };
 use crate::host::{CircuitSummary, Seen, Wire};
+use crate::keys::Unseen;
 use crate::limits::{LAST_WORD, SETUP_TIMEOUT};
 use crate::link::Place;
 use crate::meter::{Counters, Tap};
@@ -100,7 +101,8 @@ async fn tell(wire: Wire, code: FailureCode, mut reverse: ReverseHop) {
 
 /// Order matters here: the id is stored only after everything else has passed.
 fn judge(inner: &Inner, from: &NodeKey, place: &Place, package: &SetupPackage) -> Verdict {
-    let Ok(peeled) = inner.valid_keys().peel(package) else {
+    let keys = inner.valid_keys();
+    let Ok(peeled) = keys.peel(package) else {
         return Verdict::Refuse(FailureCode::BadPackage);
     };
     if peeled.role == Role::Origin {
@@ -125,15 +127,16 @@ fn judge(inner: &Inner, from: &NodeKey, place: &Place, package: &SetupPackage) -
     };
     if let Err(code) = leave {
         // A refusal is sealed with the circuit's keys, so each package may cause one only.
-        if !inner.keys().may_seal_refusal(peeled.package_id) {
+        if !inner.keys().may_seal_refusal(peeled.package_id, keys.generation()) {
             return Verdict::Refuse(code);
         }
         return Verdict::Tell(code, Box::new(reverse_of(peeled.role, peeled.keys)));
     }
-    match inner.keys().remember(peeled.package_id) {
+    match inner.keys().remember(peeled.package_id, keys.generation()) {
         Ok(()) => Verdict::Serve(Box::new(peeled)),
-        Err(crate::keys::Unseen::Replay) => Verdict::Refuse(FailureCode::Replay),
-        Err(crate::keys::Unseen::Full) => Verdict::Refuse(FailureCode::Overloaded),
+        Err(Unseen::Replay) => Verdict::Refuse(FailureCode::Replay),
+        Err(Unseen::Full) => Verdict::Refuse(FailureCode::Overloaded),
+        Err(Unseen::Stale) => Verdict::Refuse(FailureCode::BadPackage),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::book::Origin;
 use super::conn::{Conn, Debut, Link, Phase};
+use super::heal::NOTE_EVERY;
 use super::sources::{
     DEBUT_BUCKET, INTRODUCTION_BUCKET, SPLICE_BUCKET, canonical, ip_allowed, source, splice_source,
 };
@@ -16,6 +17,7 @@ use crate::card::WalkId;
 use crate::event::{DownReason, Event, RefuseReason, SeedFailure};
 use crate::key::NodeKey;
 use crate::record::SignedRecord;
+use crate::scope::port_fine;
 use crate::wire::{Farewell, Message};
 
 /// A younger link is kept when its neighbour debuts again (the two dialled each other); an older
@@ -104,7 +106,7 @@ impl Machine {
 
     fn say_debut(&mut self, id: ConnId, peer: NodeKey, ip: Option<IpAddr>, debut: Debut) {
         // Whoever comes without an invitation brings a card, to be introduced elsewhere.
-        let card = debut.invited.is_none().then(|| self.own_walk_card());
+        let card = debut.invited.is_none().then(|| self.own_walk_card(true));
         let ports = self.config.advertise.iter().map(|address| address.port);
         let message = Message::Debut {
             chain: self.config.chain.name().to_owned(),
@@ -245,7 +247,7 @@ impl Machine {
         );
         let ip = self.conns.get(&id).and_then(|conn| conn.remote);
         let address = |port: &u16| {
-            ip.map(|ip| Address {
+            ip.filter(|_| port_fine(*port)).map(|ip| Address {
                 host: Host::Ip(ip),
                 port: *port,
             })
@@ -426,12 +428,15 @@ impl Machine {
             entry_asked: None,
             entry_refused_until: Duration::ZERO,
             next_digest,
+            addresses,
+            // Whoever came by itself is noted once it has stayed; whom we looked for, at once.
+            next_note: if chosen { now } else { now + NOTE_EVERY },
         };
         let entry = link.entry();
         let dialled = conn.dialled;
         conn.phase = Phase::Link(link);
         self.links.insert(node, id);
-        self.book.remember(node, addresses, self.now.unix);
+        self.note_neighbour(id);
         self.take_record(record, Some(id));
         self.event(Event::NeighbourUp {
             node,

@@ -69,31 +69,47 @@ impl Book {
         self.seeds.iter().find(|seed| seed.node == *node)
     }
 
-    /// Notes a neighbour, or that a neighbour is still one.
-    pub(super) fn remember(&mut self, node: NodeKey, addresses: Vec<Address>, unix: u64) {
-        if let Some(known) = self.remembered.get_mut(&node) {
-            known.last_seen = unix;
-            if !addresses.is_empty() {
-                known.addresses = addresses;
-            }
-        } else if !addresses.is_empty() {
-            if self.remembered.len() >= MAX_REMEMBERED {
-                let oldest = self.remembered.values().min_by_key(|past| past.last_seen);
-                if let Some(oldest) = oldest.map(|past| past.node) {
-                    self.remembered.remove(&oldest);
-                    self.backoff.remove(&oldest);
-                }
-            }
-            self.remembered.insert(
-                node,
-                Remembered {
-                    node,
-                    addresses,
-                    last_seen: unix,
-                },
-            );
+    /// Where the seeds are.
+    pub(super) fn seed_addresses(&self) -> Vec<Address> {
+        self.seeds.iter().flat_map(Descriptor::addresses).collect()
+    }
+
+    /// Notes a neighbour, or that a neighbour is still one. The one seen longest ago makes room,
+    /// but none that is `present`.
+    pub(super) fn remember(
+        &mut self,
+        node: NodeKey,
+        addresses: Vec<Address>,
+        unix: u64,
+        present: impl Fn(&NodeKey) -> bool,
+    ) {
+        if addresses.is_empty() {
+            return self.seen(&node, unix);
         }
+        if self.remembered.len() >= MAX_REMEMBERED && !self.remembered.contains_key(&node) {
+            let absent = self.remembered.values().filter(|past| !present(&past.node));
+            let Some(oldest) = absent.min_by_key(|past| past.last_seen) else {
+                return;
+            };
+            let oldest = oldest.node;
+            self.remembered.remove(&oldest);
+            self.backoff.remove(&oldest);
+        }
+        let past = Remembered {
+            node,
+            addresses,
+            last_seen: unix,
+        };
+        self.remembered.insert(node, past);
         self.dirty = true;
+    }
+
+    /// Notes that somebody in the list is, or was just now, there.
+    pub(super) fn seen(&mut self, node: &NodeKey, unix: u64) {
+        if let Some(known) = self.remembered.get_mut(node) {
+            known.last_seen = unix;
+            self.dirty = true;
+        }
     }
 
     /// The list, if the host does not have it yet.
@@ -171,5 +187,44 @@ impl Book {
     /// It worked.
     pub(super) fn succeeded(&mut self, node: &NodeKey) {
         self.backoff.remove(node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address() -> Vec<Address> {
+        vec![
+            "20.0.0.1:4000"
+                .parse::<std::net::SocketAddr>()
+                .unwrap()
+                .into(),
+        ]
+    }
+
+    #[test]
+    fn the_one_gone_longest_makes_room_and_nobody_present() {
+        let mut book = Book::default();
+        let key = |n: u8| NodeKey([n; 32]);
+        for n in 0..32 {
+            book.remember(key(n), address(), 1000 + u64::from(n), |_| false);
+        }
+        book.seen(&key(1), 5000);
+        // 0 is the oldest but present, 1 was seen again: 2 goes.
+        book.remember(key(100), address(), 6000, |node| *node == key(0));
+        assert!(book.remembers(&key(0)) && book.remembers(&key(1)));
+        assert!(!book.remembers(&key(2)) && book.remembers(&key(100)));
+        assert_eq!(book.remembered.len(), MAX_REMEMBERED);
+        book.remember(key(101), address(), 6000, |_| true);
+        assert!(!book.remembers(&key(101)));
+    }
+
+    #[test]
+    fn who_is_not_in_the_list_changes_nothing() {
+        let mut book = Book::default();
+        book.seen(&NodeKey([1; 32]), 5);
+        book.remember(NodeKey([1; 32]), Vec::new(), 5, |_| false);
+        assert_eq!(book.take_changed(), None);
     }
 }

@@ -23,6 +23,9 @@ const BOOK_TICK: Duration = Duration::from_millis(200);
 const MIN_LISTED: usize = 2;
 /// Neighbours that a node which does not route looks for; all of them entry links. Guess.
 const CONSUMER_TARGET: usize = 2;
+/// A neighbour that came by itself is noted in the address book after this, and the note of any
+/// that is present is renewed as often. So who wants to fill the book must stay. Guess.
+pub(super) const NOTE_EVERY: Duration = Duration::from_secs(600);
 
 /// A node with the links it looks for and no route gives one up after this; each time it waits twice as
 /// long, up to `REWIRE_MAX`. Guess.
@@ -68,6 +71,22 @@ impl Machine {
                 self.send_digest(id);
                 self.ping(id);
             }
+            self.note_neighbour(id);
+        }
+    }
+
+    /// Notes a neighbour in the address book if it is time.
+    pub(super) fn note_neighbour(&mut self, id: ConnId) {
+        let now = self.now.mono;
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let peer = conn.peer;
+        if let Some(link) = conn.link_mut().filter(|link| link.next_note <= now) {
+            link.next_note = now + NOTE_EVERY;
+            let addresses = link.addresses.clone();
+            let present = |node: &NodeKey| self.links.contains_key(node);
+            self.book.remember(peer, addresses, self.now.unix, present);
         }
     }
 

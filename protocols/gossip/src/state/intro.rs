@@ -12,6 +12,7 @@ use super::{ConnId, Dial, Machine, Output};
 use crate::address::Address;
 use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, seal};
 use crate::key::NodeKey;
+use crate::scope;
 use crate::wire::Message;
 
 pub(super) use super::walk::Introductions;
@@ -44,13 +45,13 @@ const FAR: Reach = Reach { steps: 12, min: 4 };
 pub(super) const SPLICE_BELOW: usize = 2;
 
 impl Machine {
-    /// A fresh card of our own for a new walk.
-    pub(super) fn own_walk_card(&mut self) -> (WalkId, Vec<u8>) {
+    /// A fresh card of our own for a new walk, which may end in a splice or not.
+    pub(super) fn own_walk_card(&mut self, may_splice: bool) -> (WalkId, Vec<u8>) {
         let id = self.new_walk_id();
         let secret = SealSecret::new(&mut self.rng);
         let card = self.card_for(&id, &secret);
-        self.intro
-            .remember_own(id, secret, self.now.mono + self.config.timing.walk_life);
+        let until = self.now.mono + self.config.timing.walk_life;
+        self.intro.remember_own(id, secret, may_splice, until);
         (id, card)
     }
 
@@ -70,12 +71,7 @@ impl Machine {
 
     /// Whether we have an address that can be sealed.
     pub(super) fn introducible(&self) -> bool {
-        self.config.dialable()
-            && self
-                .config
-                .advertise
-                .iter()
-                .any(|address| address.ip().is_some())
+        self.config.dialable() && self.config.advertise.iter().any(scope::ever_dialable)
     }
 
     /// Sends a card of our own along one of our links.
@@ -92,7 +88,7 @@ impl Machine {
         let Some(next) = self.next_step(None, &self.me.clone()) else {
             return;
         };
-        let (id, card) = self.own_walk_card();
+        let (id, card) = self.own_walk_card(splice);
         self.send(
             next,
             Message::Walk {
@@ -227,7 +223,17 @@ impl Machine {
 
     /// Whether one of the two can be dialled.
     pub(super) fn can_meet(&self, card: &Card) -> bool {
-        card.dialable || self.introducible()
+        card.dialable || (self.config.reveal_to_newcomers && self.introducible())
+    }
+
+    /// Counts that our address is told to a newcomer that nobody can dial. Such newcomers cost
+    /// nothing to invent.
+    fn may_reveal(&mut self, from: ConnId) -> bool {
+        let now = self.now.mono;
+        let Some(conn) = self.conns.get_mut(&from) else {
+            return false;
+        };
+        conn.buckets.reveals.take(now) && self.intro.reveals.take(now)
     }
 
     /// Offers ourselves when we have room.
@@ -236,13 +242,13 @@ impl Machine {
             && self.config.roles.routes
             && self.can_meet(card)
             && !self.engaged(&card.node)
-            && self.intro.may_take(&card.node)
+            && self.intro.may_take(&card.node, from)
             && self.occupied() < self.config.cap
             && (!card.entry_only || self.can_host(&card.node, true));
         if !fine {
             return false;
         }
-        let Some((own, sealed)) = self.offer(id, card, None) else {
+        let Some((own, sealed)) = self.offer(from, id, card, None) else {
             return false;
         };
         self.send(
@@ -260,10 +266,14 @@ impl Machine {
     /// Keeps a slot for the card's node; gives our card, and our address sealed if it must dial.
     pub(super) fn offer(
         &mut self,
+        from: ConnId,
         id: WalkId,
         card: &Card,
         swap: Option<Swap>,
     ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+        if !card.dialable && !self.may_reveal(from) {
+            return None;
+        }
         let secret = SealSecret::new(&mut self.rng);
         let own = self.card_for(&id, &secret);
         let sealed = if card.dialable {
@@ -272,7 +282,7 @@ impl Machine {
             Some(seal(&self.config.advertise, card, &id, &mut self.rng)?)
         };
         let until = self.now.mono + self.config.timing.offer_timeout;
-        self.intro.take(id, card.node, secret, swap, until);
+        self.intro.take(id, (card.node, from), secret, swap, until);
         Some((own, sealed))
     }
 
@@ -299,6 +309,9 @@ impl Machine {
             return;
         }
         let Some(card) = Card::parse(&bytes, &id, self.config.chain, self.now.unix) else {
+            return;
+        };
+        let Some(secret) = self.intro.answered(&id, second) else {
             return;
         };
         let taken = self.intro.takes.values().any(|take| take.node == card.node);
@@ -329,8 +342,7 @@ impl Machine {
                 );
             }
         } else if let Some(sealed) = sealed
-            && let Some(own) = self.intro.own.get(&id)
-            && let Some(addresses) = own.secret.open(&id, &self.me, &sealed)
+            && let Some(addresses) = secret.open(&id, &self.me, &sealed)
         {
             self.meet(card.node, addresses, id, None, true);
         }
@@ -395,6 +407,17 @@ impl Machine {
         }
     }
 
+    /// Whether a stranger may have us dial there. Where we are follows from what we advertise, or,
+    /// if that is nothing, from the seeds that the operator named: a node in a test network or at
+    /// home meets others there, all others stay out of such networks.
+    fn may_be_told(&self, address: &Address) -> bool {
+        if self.config.advertise.is_empty() {
+            scope::may_dial(address, self.book.seed_addresses().iter())
+        } else {
+            scope::may_dial(address, self.config.advertise.iter())
+        }
+    }
+
     /// Dials the other end of an introduction.
     pub(super) fn meet(
         &mut self,
@@ -405,9 +428,8 @@ impl Machine {
         chosen: bool,
     ) {
         addresses.retain(|address| {
-            address
-                .ip()
-                .is_none_or(|ip| self.address_fine(ip, &node).is_ok())
+            let fine = |ip| self.address_fine(ip, &node).is_ok();
+            self.may_be_told(address) && address.ip().is_some_and(fine)
         });
         // That we expect it to dial is no reason not to: of two connections one stays.
         let under_way = self.links.contains_key(&node)

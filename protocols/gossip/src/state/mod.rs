@@ -212,7 +212,7 @@ impl Machine {
             links: BTreeMap::new(),
             dials: BTreeMap::new(),
             sources: Sources::default(),
-            intro: Introductions::default(),
+            intro: Introductions::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
             spread: Spread::new(me, start.last_version),
             timers: Timers {
@@ -588,7 +588,7 @@ impl Machine {
         };
         let node = conn.peer;
         self.links.remove(&node);
-        self.book.remember(node, Vec::new(), self.now.unix);
+        self.book.seen(&node, self.now.unix);
         self.event(Event::NeighbourDown {
             node,
             peer: node.peer_id(),

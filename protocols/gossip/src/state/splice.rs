@@ -60,7 +60,7 @@ impl Machine {
             && usize::from(card.links) < SPLICE_BELOW
             && self.can_meet(&card)
             && !self.engaged(&card.node)
-            && self.intro.may_take(&card.node);
+            && self.intro.may_take(&card.node, back);
         if !fine {
             return false;
         }
@@ -122,12 +122,12 @@ impl Machine {
             && self.may_splice(from)
             && self.can_meet(&card)
             && !self.engaged(&card.node)
-            && self.intro.may_take(&card.node)
+            && self.intro.may_take(&card.node, from)
             && self.spread.splices.take(self.now.mono);
         if !fine {
             return None;
         }
-        self.offer(id, &card, Some(Swap::GivenBy(end)))
+        self.offer(from, id, &card, Some(Swap::GivenBy(end)))
     }
 
     pub(super) fn on_splice_reply(
@@ -159,7 +159,7 @@ impl Machine {
         let until = self.now.mono + self.config.timing.walk_life;
         let allowed = agreed && self.spread.splices.take(self.now.mono);
         let offered = if allowed && self.intro.remember_path(id, splice.back, from, until) {
-            self.offer(id, &splice.card, Some(Swap::Gives(victim)))
+            self.offer(splice.back, id, &splice.card, Some(Swap::Gives(victim)))
         } else {
             None
         };

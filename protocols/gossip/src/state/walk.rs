@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ConnId;
 use crate::address::Address;
+use crate::bucket::TokenBucket;
 use crate::card::{Card, SealSecret, WalkId};
 use crate::key::NodeKey;
 
@@ -16,6 +17,11 @@ const MAX_PATHS: usize = 512;
 const MAX_OWN: usize = 16;
 /// Most offers to take a newcomer at a time: as many as there are slots.
 const MAX_TAKES: usize = crate::config::MAX_NEIGHBOURS;
+/// Most of them for walks that came over one connection: one neighbour cannot keep all slots. Guess.
+const MAX_TAKES_PER_CONN: usize = 2;
+/// Times that this node seals its own address to newcomers: eight at once, twelve an hour, so
+/// that who invents newcomers learns few addresses. Measured, as the bound per connection.
+const REVEALS: (u32, f64) = (8, 12.0 / 3600.0);
 
 /// The way a walk came and went.
 #[derive(Debug)]
@@ -29,11 +35,23 @@ pub(super) struct Path {
 pub(super) struct OwnWalk {
     pub(super) secret: SealSecret,
     until: Duration,
+    answers: Answers,
+}
+
+/// Which answers to a walk are still to come. A walk has one end; a splice adds a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    /// The end's; whether one of a splice may follow.
+    First { may_splice: bool },
+    /// That of the neighbour whom the end gives up.
+    Second,
 }
 
 /// An offer of ours to take somebody.
 pub(super) struct Take {
     pub(super) node: NodeKey,
+    /// Whence the walk, or the wish to splice, came.
+    from: ConnId,
     pub(super) secret: SealSecret,
     pub(super) swap: Option<Swap>,
     /// Where the newcomer can be dialled, once it has told.
@@ -64,7 +82,6 @@ pub(super) struct Splice {
 }
 
 /// Everything that is under way.
-#[derive(Default)]
 pub(super) struct Introductions {
     pub(super) paths: BTreeMap<WalkId, Path>,
     pub(super) own: BTreeMap<WalkId, OwnWalk>,
@@ -72,9 +89,22 @@ pub(super) struct Introductions {
     pub(super) splices: BTreeMap<WalkId, Splice>,
     /// Takers of ours that will dial, until when.
     expects: BTreeMap<NodeKey, Duration>,
+    /// How often our own address may still be sealed to newcomers.
+    pub(super) reveals: TokenBucket,
 }
 
 impl Introductions {
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            paths: BTreeMap::new(),
+            own: BTreeMap::new(),
+            takes: BTreeMap::new(),
+            splices: BTreeMap::new(),
+            expects: BTreeMap::new(),
+            reveals: TokenBucket::new(REVEALS.0, REVEALS.1, now),
+        }
+    }
+
     /// Remembers a step of a walk. The first way back stays when a walk comes by again.
     /// `false` when there are too many.
     pub(super) fn remember_path(
@@ -96,7 +126,13 @@ impl Introductions {
     }
 
     /// Remembers a card sent out; the oldest makes room.
-    pub(super) fn remember_own(&mut self, id: WalkId, secret: SealSecret, until: Duration) {
+    pub(super) fn remember_own(
+        &mut self,
+        id: WalkId,
+        secret: SealSecret,
+        may_splice: bool,
+        until: Duration,
+    ) {
         if self.own.len() >= MAX_OWN
             && let Some(oldest) = self
                 .own
@@ -106,17 +142,43 @@ impl Introductions {
         {
             self.own.remove(&oldest);
         }
-        self.own.insert(id, OwnWalk { secret, until });
+        let answers = Answers::First { may_splice };
+        self.own.insert(
+            id,
+            OwnWalk {
+                secret,
+                until,
+                answers,
+            },
+        );
     }
 
-    pub(super) fn may_take(&self, node: &NodeKey) -> bool {
-        self.takes.len() < MAX_TAKES && !self.takes.values().any(|take| take.node == *node)
+    /// Somebody answers a walk of ours: gives the walk's secret, once per answer that is due.
+    /// The walk is used up with the last one, so that nobody on it can answer for more nodes.
+    pub(super) fn answered(&mut self, id: &WalkId, second: bool) -> Option<SealSecret> {
+        let own = self.own.get_mut(id)?;
+        match own.answers {
+            Answers::First { may_splice: true } if !second => {
+                own.answers = Answers::Second;
+                Some(own.secret.clone())
+            }
+            Answers::First { may_splice: false } if !second => Some(self.own.remove(id)?.secret),
+            Answers::Second if second => Some(self.own.remove(id)?.secret),
+            _ => None,
+        }
+    }
+
+    pub(super) fn may_take(&self, node: &NodeKey, from: ConnId) -> bool {
+        let same_way = self.takes.values().filter(|take| take.from == from);
+        self.takes.len() < MAX_TAKES
+            && same_way.count() < MAX_TAKES_PER_CONN
+            && !self.takes.values().any(|take| take.node == *node)
     }
 
     pub(super) fn take(
         &mut self,
         id: WalkId,
-        node: NodeKey,
+        (node, from): (NodeKey, ConnId),
         secret: SealSecret,
         swap: Option<Swap>,
         until: Duration,
@@ -125,6 +187,7 @@ impl Introductions {
             id,
             Take {
                 node,
+                from,
                 secret,
                 swap,
                 addresses: Vec::new(),
