@@ -226,6 +226,25 @@ fn a_daemon_goes_when_its_parent_closes_standard_input() {
 }
 
 #[test]
+fn a_port_for_nodes_in_use_is_named_with_its_setting() {
+    let home = tempfile::tempdir().unwrap();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let output = masqd(
+        home.path(),
+        &[
+            "--chain", "dev", "--socks", "off", "--http", "off", "--listen", &address,
+        ],
+    );
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("listen") && error.contains(&address),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_proxy_port_in_use_is_named_with_its_setting() {
     let home = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

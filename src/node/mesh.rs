@@ -14,10 +14,13 @@ use masq_cores::flow::{
     FlowError, FlowReply, FlowRequest, FlowStatus, FlowStream, Host, Want as Family,
 };
 use masq_cores::pool::{IsolationKey, Pool, PoolError, Want};
+use masq_gossip::Stage;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::routes::Routes;
+use super::view::View;
 use crate::entry::{Isolation, Mesh, OpenError, Tunnel};
 use crate::routing::HostId;
 
@@ -36,9 +39,14 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct PooledMesh {
     pub(crate) pool: Pool,
     pub(crate) routes: Routes,
+    pub(crate) view: watch::Receiver<View>,
     /// Cancelled once the node takes no new flows.
     pub(crate) draining: CancellationToken,
 }
+
+/// How long after the last route was lost, or the first neighbour found, one is waited for (guess:
+/// gossip spreads a change of links within a second).
+const ROUTE_GAP: Duration = Duration::from_secs(2);
 
 /// What was tried so far for one request.
 struct Attempts {
@@ -151,6 +159,18 @@ impl PooledMesh {
             .unwrap_or(Err(OpenError::Timeout))
     }
 
+    /// While the mesh around this node is being rearranged a route may be missing for a moment:
+    /// such a moment is waited for. Without one, the client is told at once.
+    async fn route_is_coming(&self) -> bool {
+        let mut view = self.view.clone();
+        let in_motion = {
+            let now = view.borrow_and_update();
+            now.stage == Stage::ConnectedToNeighbour && now.stage_since.elapsed() < ROUTE_GAP
+        };
+        let found = view.wait_for(|now| now.stage == Stage::RouteFound);
+        in_motion && matches!(timeout(ROUTE_GAP, found).await, Ok(Ok(_)))
+    }
+
     async fn attempt(
         &self,
         request: &FlowRequest,
@@ -160,10 +180,15 @@ impl PooledMesh {
         loop {
             let session = match self.pool.session(isolation, &tried.want).await {
                 Ok(session) => session,
-                Err(PoolError::NoRoute(why)) => match tried.on_no_route(why.reason) {
-                    Some(error) => return Err(error),
-                    None => continue,
-                },
+                Err(PoolError::NoRoute(why)) => {
+                    if self.route_is_coming().await {
+                        continue;
+                    }
+                    match tried.on_no_route(why.reason) {
+                        Some(error) => return Err(error),
+                        None => continue,
+                    }
+                }
                 Err(PoolError::Shutdown) => return Err(OpenError::ShuttingDown),
                 Err(error) => {
                     let reason = error.to_string();

@@ -169,7 +169,7 @@ impl Builder {
         };
         let looping = tokio::spawn(looping.run());
         let pool = self.pool(&cores, &routes, &view);
-        let mesh = self.mesh(pool.as_ref(), &routes);
+        let mesh = self.mesh(pool.as_ref(), &routes, &view);
         let api = Api {
             me: self.me,
             config: Arc::clone(&self.config),
@@ -306,6 +306,7 @@ impl Builder {
         let mut waiting = Vec::new();
         if self.config.mode.joins() && self.config.mode.accepts_connections() {
             for address in &self.config.listen {
+                not_taken(*address)?;
                 let id = swarm
                     .listen_on(swarm::multiaddr(*address))
                     .map_err(|error| StartError::Listen {
@@ -360,7 +361,12 @@ impl Builder {
         Some(pool)
     }
 
-    fn mesh(&self, pool: Option<&Pool>, routes: &Routes) -> Arc<dyn Mesh> {
+    fn mesh(
+        &self,
+        pool: Option<&Pool>,
+        routes: &Routes,
+        view: &watch::Receiver<View>,
+    ) -> Arc<dyn Mesh> {
         if !self.config.mode.joins() {
             return Arc::new(Direct::new(self.policy.clone(), Arc::clone(&self.resolver)));
         }
@@ -368,6 +374,7 @@ impl Builder {
             Some(pool) => Arc::new(PooledMesh {
                 pool: pool.clone(),
                 routes: routes.clone(),
+                view: view.clone(),
                 draining: self.stop.drain_token(),
             }),
             None => Arc::new(NoMesh),
@@ -458,6 +465,18 @@ fn resolver(config: &Config) -> Result<Arc<dyn Resolve>, StartError> {
             "Name at least one server.",
         )),
     }
+}
+
+/// Whether the address is free. libp2p shares a port that another libp2p program listens on, and
+/// then the system hands each of the two half of the calls; a plain socket does not.
+fn not_taken(address: SocketAddr) -> Result<(), StartError> {
+    std::net::TcpListener::bind(address)
+        .map(drop)
+        .map_err(|source| StartError::Listen {
+            setting: "listen",
+            address,
+            source,
+        })
 }
 
 /// Addresses under which this machine is reached: what trusts the machine it runs on must not be

@@ -16,7 +16,8 @@ pub enum FailureCode {
     Ended,
     /// No stream to the next node could be opened.
     NextUnreachable,
-    /// The next node of the block is no neighbour of this hop.
+    /// The next node of the block is no neighbour of this hop, or the link to it carries
+    /// only circuits of its owner: from outside the two look the same.
     NotNeighbour,
     /// The next node ended the circuit without a reason of its own.
     NextClosed,
@@ -26,8 +27,6 @@ pub enum FailureCode {
     NextRefusedPackage,
     /// The next node has no room or too many set-ups on the link.
     NextOverloaded,
-    /// The link to the next node carries only circuits of its owner.
-    NextEntryLink,
     /// This hop has no room.
     Overloaded,
     /// The payment authorisation is missing or does not hold.
@@ -38,8 +37,6 @@ pub enum FailureCode {
     BadPackage,
     /// The hop does not serve in this role.
     Refused,
-    /// The link that the set-up came over carries only circuits of its owner.
-    EntryLink,
     /// A cell did not authenticate, or the hop before broke the rules of the protocol.
     Protocol,
     /// The circuit was idle for too long.
@@ -63,13 +60,11 @@ impl FailureCode {
             Self::NextMisbehaved => 4,
             Self::NextRefusedPackage => 5,
             Self::NextOverloaded => 6,
-            Self::NextEntryLink => 7,
             Self::Overloaded => 16,
             Self::BadAuthorisation => 17,
             Self::Replay => 18,
             Self::BadPackage => 19,
             Self::Refused => 20,
-            Self::EntryLink => 21,
             Self::Protocol => 22,
             Self::Idle => 23,
             Self::Exhausted => 24,
@@ -88,13 +83,11 @@ impl FailureCode {
             4 => Self::NextMisbehaved,
             5 => Self::NextRefusedPackage,
             6 => Self::NextOverloaded,
-            7 => Self::NextEntryLink,
             16 => Self::Overloaded,
             17 => Self::BadAuthorisation,
             18 => Self::Replay,
             19 => Self::BadPackage,
             20 => Self::Refused,
-            21 => Self::EntryLink,
             22 => Self::Protocol,
             23 => Self::Idle,
             24 => Self::Exhausted,
@@ -129,13 +122,11 @@ impl fmt::Display for FailureCode {
             Self::NextMisbehaved => "next hop broke the protocol",
             Self::NextRefusedPackage => "next hop refused the set-up package",
             Self::NextOverloaded => "next hop has no room",
-            Self::NextEntryLink => "the link to the next hop carries only its owner's circuits",
             Self::Overloaded => "no room",
             Self::BadAuthorisation => "authorisation missing or not valid",
             Self::Replay => "set-up seen before",
             Self::BadPackage => "set-up cannot be read",
             Self::Refused => "refused",
-            Self::EntryLink => "the link carries only its owner's circuits",
             Self::Protocol => "a cell did not authenticate or the protocol was violated",
             Self::Idle => "idle for too long",
             Self::Exhausted => "cell counter used up",

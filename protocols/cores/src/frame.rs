@@ -1,8 +1,8 @@
 //! Frames on a substream: their kinds, and readers and writers for them that may be
 //! dropped and taken up again at any await without losing a byte.
 //!
-//! Forward, a substream carries one set-up, then cells of one leg. Backward it carries
-//! report frames, and at most one failure or refusal, after which it ends. Anything else
+//! Forward, a substream carries one set-up, then cells of one leg. Backward it carries,
+//! after the answer to a set-up that has come home, report frames, and at most one failure or refusal, after which it ends. Anything else
 //! is a violation. What is inside of frames is the onion crate's business.
 
 use std::collections::VecDeque;
@@ -20,10 +20,16 @@ use crate::limits::CONTROL_QUEUE;
 
 /// Kind byte of a set-up frame: `[0x01][set-up package]`.
 pub const KIND_SETUP: u8 = 0x01;
+/// Kind byte of a set-up frame over the next node's entry link: one of its own, come home.
+/// Its length is that of the other.
+pub const KIND_SETUP_HOME: u8 = 0x02;
 /// Kind byte of a small cell of the over leg; the two larger sizes follow.
 pub const KIND_OVER: u8 = 0x10;
 /// Kind byte of a small cell of the back leg; the two larger sizes follow.
 pub const KIND_BACK: u8 = 0x20;
+/// The one byte that answers a set-up that has come home, before all else on the reverse
+/// direction.
+pub const KIND_TAKEN: u8 = 0x2f;
 /// Kind byte of a report frame.
 pub const KIND_REPORT: u8 = 0x30;
 /// Kind byte of a failure frame, sealed for the origin.
@@ -74,10 +80,22 @@ pub fn cell_size(leg: Leg, kind: u8) -> Option<CellSize> {
         .find(|size| cell_kind(leg, *size) == kind)
 }
 
+/// What the node before says of a set-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetupKind {
+    /// A circuit on its way, or the beginning of one of the node before's own.
+    Plain,
+    /// It went over the entry link of the node that it is for: one of that node's own.
+    Home,
+}
+
 /// A set-up package as one frame, to be written in one call.
-pub(crate) fn setup_frame(package: &SetupPackage) -> Vec<u8> {
+pub(crate) fn setup_frame(kind: SetupKind, package: &SetupPackage) -> Vec<u8> {
     let mut frame = Vec::with_capacity(KIND_LEN + SETUP_LEN);
-    frame.push(KIND_SETUP);
+    frame.push(match kind {
+        SetupKind::Plain => KIND_SETUP,
+        SetupKind::Home => KIND_SETUP_HOME,
+    });
     frame.extend_from_slice(package.as_bytes());
     frame
 }
@@ -85,15 +103,18 @@ pub(crate) fn setup_frame(package: &SetupPackage) -> Vec<u8> {
 /// Reads the set-up frame that opens a substream. Not to be dropped half way.
 pub(crate) async fn read_setup<R: AsyncRead + Unpin>(
     stream: &mut R,
-) -> Result<SetupPackage, FrameError> {
+) -> Result<(SetupKind, SetupPackage), FrameError> {
     let mut kind = [0u8; KIND_LEN];
     read_exact(stream, &mut kind).await?;
-    if kind[0] != KIND_SETUP {
-        return Err(FrameError::Kind(kind[0]));
-    }
+    let kind = match kind[0] {
+        KIND_SETUP => SetupKind::Plain,
+        KIND_SETUP_HOME => SetupKind::Home,
+        other => return Err(FrameError::Kind(other)),
+    };
     let mut package = vec![0u8; SETUP_LEN];
     read_exact(stream, &mut package).await?;
-    SetupPackage::from_bytes(&package).map_err(|_| FrameError::Truncated)
+    let package = SetupPackage::from_bytes(&package).map_err(|_| FrameError::Truncated)?;
+    Ok((kind, package))
 }
 
 async fn read_exact<R: AsyncRead + Unpin>(
@@ -437,7 +458,16 @@ mod tests {
             Err(FrameError::Truncated)
         ));
 
-        for kind in [KIND_SETUP, KIND_BACK, KIND_REPORT, KIND_OVER + 3, 0, 0xff] {
+        for kind in [
+            KIND_SETUP,
+            KIND_SETUP_HOME,
+            KIND_TAKEN,
+            KIND_BACK,
+            KIND_REPORT,
+            KIND_OVER + 3,
+            0,
+            0xff,
+        ] {
             let mut reader =
                 CellReader::new(Cursor::new(vec![kind; 64]), Leg::Over, CellPool::new());
             assert!(matches!(block_on(reader.cell()), Err(FrameError::Kind(k)) if k == kind));

@@ -10,6 +10,14 @@ use std::time::Duration;
 /// closes the whole connection, and gossip wants streams too.
 pub const CIRCUITS_PER_LINK: usize = 256;
 
+/// Circuits that a node is the exit of at a time. A session may hold 8 MiB that are not
+/// acknowledged and 32 MiB that nobody reads: 256 of them at their worst are 10 GiB, and
+/// 100 MiB at their usual. Guess.
+pub const EXIT_CIRCUITS: usize = 256;
+
+/// … and those of them that come over one link: no neighbour takes more than a quarter.
+pub const EXIT_CIRCUITS_PER_LINK: usize = 64;
+
 /// Set-ups that a link may bring per second, in the long run. Guess: a neighbour that
 /// carries two hundred users, each with a new circuit every twenty seconds.
 pub const SETUPS_PER_SECOND: u32 = 10;
@@ -40,6 +48,13 @@ pub const HOME_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long an end or a hop whose circuit broke waits for the reason to arrive.
 /// Guess: a round trip over a long circuit.
 pub const FAILURE_GRACE: Duration = Duration::from_secs(1);
+
+/// A hop says that the next node is no neighbour after a time drawn between these two, from
+/// when it admitted the set-up. The answer of a neighbour who dropped what came over its
+/// entry link falls within, and so does not show. Guess: the round trip over one link.
+pub const NOT_NEIGHBOUR_MIN: Duration = Duration::from_millis(200);
+/// See [`NOT_NEIGHBOUR_MIN`].
+pub const NOT_NEIGHBOUR_MAX: Duration = Duration::from_millis(600);
 
 /// How long a circuit that was closed in good order may take to empty itself.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);

@@ -13,7 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::FailureCode;
-use crate::limits::{CIRCUITS_PER_LINK, SETUP_BURST, SETUPS_PER_SECOND};
+use crate::limits::{
+    CIRCUITS_PER_LINK, EXIT_CIRCUITS, EXIT_CIRCUITS_PER_LINK, SETUP_BURST, SETUPS_PER_SECOND,
+};
+use crate::origin::LaunchError;
 
 /// Whose own circuits a link carries. A link that is nobody's entry link is a listed one
 /// and carries circuits of others.
@@ -42,9 +45,10 @@ impl LinkUse {
         ours_entry: false,
     };
 
-    /// Whether circuits of others, or of the neighbour, may cross it: an entry link of
-    /// this node's alone carries nothing but this node's own.
-    pub const fn carries_others(self) -> bool {
+    /// Whether set-ups on their way may come over it: an entry link of this node's alone
+    /// brings nothing but this node's own circuits home, one of the neighbour's brings the
+    /// neighbour's own, and a listed one brings everybody's.
+    pub const fn takes_set_ups(self) -> bool {
         !self.ours_entry || self.theirs_entry
     }
 }
@@ -97,9 +101,17 @@ pub(crate) struct Place {
     pub(crate) link: LinkUse,
 }
 
+/// A circuit's place among those that this node is the exit of.
+#[derive(Debug)]
+pub(crate) struct ExitPlace {
+    _of_node: OwnedSemaphorePermit,
+    _of_link: OwnedSemaphorePermit,
+}
+
 struct Link {
     link: LinkUse,
     places: Arc<Semaphore>,
+    exits: Arc<Semaphore>,
     setups: TokenBucket,
     gone: CancellationToken,
 }
@@ -120,9 +132,18 @@ impl Link {
 }
 
 /// All links of the node. At most as many as the host reports: five.
-#[derive(Default)]
 pub(crate) struct Links {
     links: HashMap<NodeKey, Link>,
+    exits: Arc<Semaphore>,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self {
+            links: HashMap::new(),
+            exits: Arc::new(Semaphore::new(EXIT_CIRCUITS)),
+        }
+    }
 }
 
 impl Links {
@@ -134,6 +155,7 @@ impl Links {
             .or_insert_with(|| Link {
                 link,
                 places: Arc::new(Semaphore::new(CIRCUITS_PER_LINK)),
+                exits: Arc::new(Semaphore::new(EXIT_CIRCUITS_PER_LINK)),
                 setups: TokenBucket::new(
                     SETUP_BURST,
                     Duration::from_secs(1) / SETUPS_PER_SECOND,
@@ -159,22 +181,39 @@ impl Links {
         link.place()
     }
 
-    /// A place for a circuit of somebody else's that goes on to `next`.
+    /// A place for a circuit that comes over the link from `from` and ends here.
+    pub(crate) fn exit(&self, from: &NodeKey) -> Result<ExitPlace, FailureCode> {
+        let link = self.links.get(from).ok_or(FailureCode::Overloaded)?;
+        let take = |of: &Arc<Semaphore>| {
+            of.clone()
+                .try_acquire_owned()
+                .map_err(|_| FailureCode::Overloaded)
+        };
+        Ok(ExitPlace {
+            _of_link: take(&link.exits)?,
+            _of_node: take(&self.exits)?,
+        })
+    }
+
+    /// A place for a circuit of somebody else's that goes on to `next`. What is said of a
+    /// link that is somebody's entry link is the same as of one that is not there.
     pub(crate) fn onward(&self, next: &NodeKey) -> Result<Place, FailureCode> {
         let link = self.links.get(next).ok_or(FailureCode::NotNeighbour)?;
-        if !link.link.carries_others() {
-            return Err(FailureCode::EntryLink);
+        match (link.link.theirs_entry, link.link.ours_entry) {
+            (false, false) => link.place(),
+            (true, _) => link.place().map_err(|_| FailureCode::NotNeighbour),
+            (false, true) => Err(FailureCode::NotNeighbour),
         }
-        link.place()
     }
 
     /// A place for a circuit of this node's own: on its entry links only.
-    pub(crate) fn own(&self, first: &NodeKey) -> Result<Place, FailureCode> {
-        let link = self.links.get(first).ok_or(FailureCode::NotNeighbour)?;
+    pub(crate) fn own(&self, first: &NodeKey) -> Result<Place, LaunchError> {
+        let gone = LaunchError::Link(FailureCode::NotNeighbour);
+        let link = self.links.get(first).ok_or(gone)?;
         if !link.link.ours_entry {
-            return Err(FailureCode::EntryLink);
+            return Err(LaunchError::NotEntry);
         }
-        link.place()
+        link.place().map_err(LaunchError::Link)
     }
 
     /// Whether `node` is at the other end of an entry link of this node's.
@@ -239,6 +278,25 @@ mod tests {
     }
 
     #[test]
+    fn circuits_that_end_here_are_bounded_per_link_and_in_all() {
+        let mut links = Links::default();
+        let mut places = Vec::new();
+        let full = u8::try_from(EXIT_CIRCUITS / EXIT_CIRCUITS_PER_LINK).unwrap();
+        for n in 0..full {
+            let node = NodeKey([n; 32]);
+            links.set(node, LinkUse::LISTED, start());
+            places.extend((0..EXIT_CIRCUITS_PER_LINK).map(|_| links.exit(&node).unwrap()));
+            assert_eq!(links.exit(&node).unwrap_err(), FailureCode::Overloaded);
+        }
+        let one_more = NodeKey([full; 32]);
+        links.set(one_more, LinkUse::LISTED, start());
+        assert_eq!(links.exit(&one_more).unwrap_err(), FailureCode::Overloaded);
+        places.pop();
+        assert!(links.exit(&one_more).is_ok());
+        assert!(links.exit(&NodeKey([99; 32])).is_err());
+    }
+
+    #[test]
     fn s12_entry_links_carry_their_owners_circuits_only() {
         let mut links = Links::default();
         let (listed, ours, theirs, both) = (
@@ -261,13 +319,13 @@ mod tests {
         );
 
         assert!(links.onward(&listed).is_ok());
-        assert_eq!(links.onward(&ours).unwrap_err(), FailureCode::EntryLink);
+        assert_eq!(links.onward(&ours).unwrap_err(), FailureCode::NotNeighbour);
         assert!(links.onward(&theirs).is_ok());
         assert!(links.onward(&both).is_ok());
 
-        assert_eq!(links.own(&listed).unwrap_err(), FailureCode::EntryLink);
+        assert!(matches!(links.own(&listed), Err(LaunchError::NotEntry)));
         assert!(links.own(&ours).is_ok());
-        assert_eq!(links.own(&theirs).unwrap_err(), FailureCode::EntryLink);
+        assert!(matches!(links.own(&theirs), Err(LaunchError::NotEntry)));
         assert!(links.own(&both).is_ok());
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use masq_cores::frame::{
-    KIND_BACK, KIND_FAILURE, KIND_OVER, KIND_REFUSED, KIND_REPORT, KIND_SETUP, Reverse,
-    ReverseReader,
+    KIND_BACK, KIND_FAILURE, KIND_OVER, KIND_REFUSED, KIND_REPORT, KIND_SETUP, KIND_SETUP_HOME,
+    KIND_TAKEN, Reverse, ReverseReader,
 };
 use masq_cores::limits::{IDLE_LIMIT, SETUP_TIMEOUT};
 use masq_cores::{CloseReason, FailureCode, NodeKey, RouteHop, Wire, flags};
@@ -137,7 +137,7 @@ async fn an_origin_that_keeps_to_the_protocol_is_served() {
     home.read_exact(&mut set_up).await.unwrap();
     assert_eq!(
         (set_up[0], set_up[1 + SETUP_LEN]),
-        (KIND_SETUP, KIND_BACK + 1)
+        (KIND_SETUP_HOME, KIND_BACK + 1)
     );
 }
 
@@ -438,20 +438,31 @@ async fn s12_a_back_leg_comes_home_from_its_own_last_relay_only_and_once() {
     let peeled = peel(&[&secret], &package).unwrap();
     assert_eq!(peeled.next, Some(key(0)));
     let mut keys = peeled.keys.into_back_relay();
-    let mut home = vec![KIND_SETUP];
+    let mut home = vec![KIND_SETUP_HOME];
     home.extend(peeled.next_package.unwrap().as_bytes());
 
-    // Over the other entry link it is refused, and the origin goes on waiting.
+    // Over the other entry link it is dropped, and the origin goes on waiting.
     let (mut wrong, theirs) = pipe();
     mesh.cores(0).inbound(key(1), theirs).unwrap();
     wrong.write_all(&home).await.unwrap();
     let mut answer = Vec::new();
     wrong.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(answer, [KIND_REFUSED, FailureCode::BadPackage.to_byte()]);
+    assert!(answer.is_empty());
+
+    // And over the right one too, if it comes as if it were a stranger's.
+    let (mut plain, theirs) = pipe();
+    mesh.cores(0).inbound(key(2), theirs).unwrap();
+    plain.write_all(&[KIND_SETUP]).await.unwrap();
+    plain.write_all(&home[1..]).await.unwrap();
+    plain.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.is_empty());
 
     let (mut right, theirs) = pipe();
     mesh.cores(0).inbound(key(2), theirs).unwrap();
     right.write_all(&home).await.unwrap();
+    let mut taken = [0];
+    right.read_exact(&mut taken).await.unwrap();
+    assert_eq!(taken, [KIND_TAKEN]);
     let mut cell = vec![0; 4096];
     wire.read_exact(&mut cell).await.unwrap();
     keys.back.apply(&mut cell[1..]).unwrap();
@@ -464,7 +475,7 @@ async fn s12_a_back_leg_comes_home_from_its_own_last_relay_only_and_once() {
     again.write_all(&home).await.unwrap();
     let mut answer = Vec::new();
     again.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(answer, [KIND_REFUSED, FailureCode::BadPackage.to_byte()]);
+    assert!(answer.is_empty());
     assert_eq!(MEDIUM - KIND_OVER, cell[0] - KIND_BACK);
 }
 
@@ -493,7 +504,7 @@ async fn an_origin_gives_a_silent_loop_up() {
     keys.back.apply(&mut bytes[SETUP_LEN + 2..]).unwrap();
     let (mut home, theirs) = pipe();
     mesh.cores(0).inbound(key(2), theirs).unwrap();
-    home.write_all(&[KIND_SETUP]).await.unwrap();
+    home.write_all(&[KIND_SETUP_HOME]).await.unwrap();
     home.write_all(peeled.next_package.unwrap().as_bytes())
         .await
         .unwrap();

@@ -6,7 +6,9 @@ mod mesh;
 
 use std::time::Duration;
 
-use masq_cores::limits::{CIRCUITS_PER_LINK, SETUP_BURST};
+use masq_cores::limits::{
+    CIRCUITS_PER_LINK, EXIT_CIRCUITS_PER_LINK, NOT_NEIGHBOUR_MAX, NOT_NEIGHBOUR_MIN, SETUP_BURST,
+};
 use masq_cores::{CloseReason, FailureCode, LaunchError, Leg, LinkUse, Role};
 use masq_onion::CellSize;
 use mesh::{Mesh, cell, key, noise, pass};
@@ -69,37 +71,85 @@ async fn s12_own_circuits_use_entry_links_and_those_of_others_never_do() {
     let launched = mesh.cores(0).launch(mesh.route(THREE.0, THREE.1)).await;
     assert!(matches!(launched, Err(LaunchError::NotEntry)));
     mesh.entry(0, 4);
+}
 
-    // 2–3 is now 2's own entry link: 2 must not forward 0's circuit over it.
-    mesh.entry(2, 3);
+/// Links between node 2 and another, as each of the two may have them.
+fn set_link(mesh: &Mesh, other: u8, uses: Option<LinkUse>) {
+    match uses {
+        None => {
+            mesh.cores(2).neighbour_down(&key(other));
+            mesh.cores(other).neighbour_down(&key(2));
+        }
+        Some(uses) => {
+            mesh.cores(2).neighbour_up(key(other), uses);
+            let turned = LinkUse {
+                theirs_entry: uses.ours_entry,
+                ours_entry: uses.theirs_entry,
+            };
+            mesh.cores(other).neighbour_up(key(2), turned);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s12_an_entry_link_cannot_be_told_from_outside() {
+    let both = LinkUse {
+        theirs_entry: true,
+        ours_entry: true,
+    };
+    // Node 2 as a relay, as the exit and as a back relay; node 3 behind it as all that it
+    // can be.
+    let routes: [(&[u8], &[u8], u8); 4] = [
+        (&[1, 2, 3], &[4], 3),
+        (&[1, 2, 3, 4], &[1], 3),
+        (&[1, 2], &[3, 4], 3),
+        (&[1, 4], &[2, 3, 1], 3),
+    ];
+    for (over, back, other) in routes {
+        let mut seen = Vec::new();
+        for uses in [None, Some(LinkUse::THEIRS), Some(LinkUse::OURS), Some(both)] {
+            for n in 0..4 {
+                let mesh = Mesh::for_route(over, back);
+                set_link(&mesh, other, uses);
+                if n == 1 {
+                    // The node behind is not to be reached, which shows as little.
+                    mesh.wires.dead.lock().unwrap().push(key(other));
+                }
+                let begun = Instant::now();
+                let route = mesh.route(over, back);
+                let (end, mut handle) = mesh.cores(0).launch(route).await.unwrap();
+                if n > 1 {
+                    end.outgoing.try_send(cell(&end, &noise(9000, n))).unwrap();
+                }
+                let reason = handle.established().await.unwrap_err();
+                let CloseReason::Failed(failure) = &*reason else {
+                    panic!("{uses:?}: {reason:?}")
+                };
+                let took = begun.elapsed();
+                assert!(took >= NOT_NEIGHBOUR_MIN && took < NOT_NEIGHBOUR_MAX * 2);
+                seen.push((failure.hop, failure.node, failure.code));
+            }
+        }
+        assert_eq!(seen[0].1, key(2));
+        assert_eq!(seen[0].2, FailureCode::NotNeighbour);
+        assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s12_a_stranger_does_not_begin_a_circuit_on_an_entry_link() {
+    // Node 2 plays by its own rules: it sends node 3 a set-up over node 3's entry link as
+    // if it came over a listed one.
+    let mesh = Mesh::for_route(THREE.0, THREE.1);
+    mesh.cores(3).neighbour_up(key(2), LinkUse::OURS);
     let (_end, mut handle) = mesh
         .cores(0)
         .launch(mesh.route(THREE.0, THREE.1))
         .await
         .unwrap();
     let reason = handle.established().await.unwrap_err();
-    let CloseReason::Failed(failure) = &*reason else {
-        panic!("{reason:?}")
-    };
-    assert_eq!(
-        (failure.hop, failure.node, failure.code),
-        (1, key(2), FailureCode::NextEntryLink)
-    );
-    assert_eq!(failure.edge, (key(2), key(3)));
-
-    // 2–3 is 3's own entry link: 2 cannot know whose circuit it is, so 3 refuses it.
-    mesh.entry(3, 2);
-    let (_end, mut handle) = mesh
-        .cores(0)
-        .launch(mesh.route(THREE.0, THREE.1))
-        .await
-        .unwrap();
-    let reason = handle.established().await.unwrap_err();
-    let CloseReason::Failed(failure) = &*reason else {
-        panic!("{reason:?}")
-    };
-    assert_eq!((failure.hop, failure.code), (2, FailureCode::EntryLink));
-    assert_eq!(failure.edge, (key(2), key(3)));
+    assert!(matches!(&*reason, CloseReason::Failed(f) if f.node == key(2)));
+    assert_eq!(mesh.cores(3).load(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,9 +470,29 @@ async fn set_ups_and_circuits_are_bounded_per_link() {
         }
         assert!(kept.len() <= CIRCUITS_PER_LINK);
     }
-    assert!(refused > 0, "the bucket ran dry");
+    assert!(refused > 0, "there is an end to it");
+    assert!(kept.len() <= EXIT_CIRCUITS_PER_LINK);
     kept.clear();
     mesh.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exit_has_so_many_places_and_says_so() {
+    let mut mesh = Mesh::for_route(&[1], &[]);
+    let mut kept = Vec::new();
+    for _ in 0..EXIT_CIRCUITS_PER_LINK {
+        kept.push(mesh.circuit(&[1], &[]).await);
+    }
+    let route = mesh.route(&[1], &[]);
+    let (_end, mut handle) = mesh.cores(0).launch(route).await.unwrap();
+    let reason = handle.established().await.unwrap_err();
+    assert!(
+        matches!(&*reason, CloseReason::Failed(f) if f.code == FailureCode::Overloaded),
+        "{reason:?}"
+    );
+    kept.clear();
+    mesh.quiet().await;
+    let _again = mesh.circuit(&[1], &[]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use std::{
 
 use futures::task::AtomicWaker;
 
-use super::frame::YAMUX_HEADER;
+use super::{frame::YAMUX_HEADER, mux::MAX_STREAMS};
 
 /// What a frame that is held costs beside its bytes: the allocation and its place in a queue. Guess, on
 /// the high side.
@@ -213,7 +213,11 @@ mod tests {
         let held = HeldBytes::new(1000);
         let mut watch = FrameWatch::default();
         for flow in (1..2000).step_by(2) {
-            let kind = if flow % 4 == 1 { TYPE_DATA } else { TYPE_WINDOW_UPDATE };
+            let kind = if flow % 4 == 1 {
+                TYPE_DATA
+            } else {
+                TYPE_WINDOW_UPDATE
+            };
             watch.pass(&header(kind, FLAG_SYN | FLAG_RST, flow, 3), &held);
             if kind == TYPE_DATA {
                 watch.pass(&[0; 3], &held);

@@ -41,7 +41,7 @@ pub const MAX_FLOWS: usize = 1024;
 /// Streams at which yamux ends the connection. Flows that are gone at one side are still known at the
 /// other for a while, so it lies well above [`MAX_FLOWS`]; it bounds only the bookkeeping, what streams
 /// hold is bounded by [`HELD_ORIGIN`] and [`HELD_EXIT`].
-const MAX_STREAMS: usize = 8 * MAX_FLOWS;
+pub(super) const MAX_STREAMS: usize = 8 * MAX_FLOWS;
 
 /// What the windows of all flows may grow, in all, beyond the 256 KiB that each begins with. 16 MiB: one
 /// flow that has it to itself gets 80 MB/s at a round trip of 200 ms. Guess, from that.

@@ -8,18 +8,21 @@ mod relay;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use futures::{AsyncReadExt, AsyncWriteExt};
 use masq_onion::{HopKeys, NodeKey, Peeled, ReverseHop, Role, SetupPackage};
-use tokio::time::timeout;
+use rand::RngExt;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::cell::{CircuitId, Leg};
 use crate::failure::{self, FailureCode};
 use crate::frame::{
-    FrameError, KIND_FAILURE, KIND_REFUSED, ReverseWriter, read_setup, setup_frame,
+    FrameError, KIND_FAILURE, KIND_REFUSED, KIND_TAKEN, ReverseWriter, SetupKind, read_setup,
+    setup_frame,
 };
 use crate::host::{CircuitSummary, Seen, Wire};
 use crate::keys::Unseen;
-use crate::limits::{LAST_WORD, SETUP_TIMEOUT};
-use crate::link::Place;
+use crate::limits::{LAST_WORD, NOT_NEIGHBOUR_MAX, NOT_NEIGHBOUR_MIN, SETUP_TIMEOUT};
+use crate::link::{ExitPlace, Place};
 use crate::meter::{Counters, Tap};
 use crate::node::Inner;
 use crate::origin::Home;
@@ -49,8 +52,10 @@ impl Hop {
 enum Verdict {
     /// It is one of this node's own, come home.
     Home(Home),
+    /// The stream is dropped without a word.
+    Drop,
     /// This node serves in it.
-    Serve(Box<Peeled>),
+    Serve(Box<Peeled>, Option<ExitPlace>),
     /// Refused, to be said in plain to the node before.
     Refuse(FailureCode),
     /// Refused, to be said to the origin.
@@ -64,17 +69,25 @@ pub(crate) async fn serve(inner: Arc<Inner>, from: NodeKey, place: Place, mut wi
         () = inner.stop.cancelled() => return,
         () = place.gone.cancelled() => return,
     };
-    let package = match package {
-        Ok(Ok(package)) => package,
+    let (kind, package) = match package {
+        Ok(Ok(read)) => read,
         Ok(Err(FrameError::Kind(kind))) => {
             tracing::debug!(kind, "inbound stream does not begin with a set-up");
             return;
         }
         Ok(Err(_)) | Err(_) => return,
     };
-    match judge(&inner, &from, &place, &package) {
-        Verdict::Home(home) => home.arrive(wire, place),
-        Verdict::Serve(peeled) => run(inner, from, place, wire, &package, *peeled).await,
+    match judge(&inner, &from, &place, kind, &package) {
+        Verdict::Home(home) => {
+            // A stream that takes not even this is broken, and its reader will see it.
+            let _ = timeout(LAST_WORD, say_taken(&mut wire)).await;
+            home.arrive(wire, place);
+        }
+        Verdict::Drop => tracing::debug!("set-up dropped"),
+        Verdict::Serve(peeled, exit) => {
+            run(inner, from, place, wire, &package, *peeled).await;
+            drop(exit);
+        }
         Verdict::Refuse(code) => {
             tracing::debug!(%code, "set-up refused");
             say(wire, KIND_REFUSED, &[code.to_byte()]).await;
@@ -84,6 +97,11 @@ pub(crate) async fn serve(inner: Arc<Inner>, from: NodeKey, place: Place, mut wi
             tell(wire, code, *reverse).await;
         }
     }
+}
+
+async fn say_taken(wire: &mut Wire) -> std::io::Result<()> {
+    wire.write_all(&[KIND_TAKEN]).await?;
+    wire.flush().await
 }
 
 /// Writes one last frame to the node before and ends the stream.
@@ -100,43 +118,73 @@ async fn tell(wire: Wire, code: FailureCode, mut reverse: ReverseHop) {
 }
 
 /// Order matters here: the id is stored only after everything else has passed.
-fn judge(inner: &Inner, from: &NodeKey, place: &Place, package: &SetupPackage) -> Verdict {
-    let keys = inner.valid_keys();
-    let Ok(peeled) = keys.peel(package) else {
-        return Verdict::Refuse(FailureCode::BadPackage);
-    };
-    if peeled.role == Role::Origin {
-        return match inner.homes().take(&peeled.cookie, from) {
-            Some(home) => Verdict::Home(home),
-            // Says the same as for one that cannot be read: nobody learns from a replay
-            // whose circuit it was.
-            None => Verdict::Refuse(FailureCode::BadPackage),
-        };
+fn judge(
+    inner: &Inner,
+    from: &NodeKey,
+    place: &Place,
+    kind: SetupKind,
+    package: &SetupPackage,
+) -> Verdict {
+    if kind == SetupKind::Home {
+        return judge_home(inner, from, package);
     }
+    if !place.link.takes_set_ups() {
+        return Verdict::Drop;
+    }
+    let keys = inner.valid_keys();
+    // One that is for this node as its origin, and came as if it were a stranger's, is no
+    // better than one that cannot be read: nobody learns from it whose circuit it was.
+    let peeled = match keys.peel(package) {
+        Ok(peeled) if peeled.role != Role::Origin => peeled,
+        Ok(_) | Err(_) => return Verdict::Refuse(FailureCode::BadPackage),
+    };
     if inner.keys().was_seen(&peeled.package_id) {
         return Verdict::Refuse(FailureCode::Replay);
     }
-    let leave = if !place.link.carries_others() {
-        Err(FailureCode::EntryLink)
-    } else if peeled.role == Role::Exit && inner.exit.is_none() {
-        Err(FailureCode::Refused)
-    } else {
-        inner
-            .gate
-            .admit(from, peeled.role, &peeled.auth, peeled.next.as_ref())
-    };
-    if let Err(code) = leave {
+    let exit = match leave(inner, from, &peeled) {
+        Ok(exit) => exit,
         // A refusal is sealed with the circuit's keys, so each package may cause one only.
-        if !inner.keys().may_seal_refusal(peeled.package_id, keys.generation()) {
-            return Verdict::Refuse(code);
+        Err(code)
+            if inner
+                .keys()
+                .may_seal_refusal(peeled.package_id, keys.generation()) =>
+        {
+            return Verdict::Tell(code, Box::new(reverse_of(peeled.role, peeled.keys)));
         }
-        return Verdict::Tell(code, Box::new(reverse_of(peeled.role, peeled.keys)));
-    }
+        Err(code) => return Verdict::Refuse(code),
+    };
     match inner.keys().remember(peeled.package_id, keys.generation()) {
-        Ok(()) => Verdict::Serve(Box::new(peeled)),
+        Ok(()) => Verdict::Serve(Box::new(peeled), exit),
         Err(Unseen::Replay) => Verdict::Refuse(FailureCode::Replay),
         Err(Unseen::Full) => Verdict::Refuse(FailureCode::Overloaded),
         Err(Unseen::Stale) => Verdict::Refuse(FailureCode::BadPackage),
+    }
+}
+
+/// Whether this node serves in a circuit; with the place for it, where it is the exit.
+fn leave(inner: &Inner, from: &NodeKey, peeled: &Peeled) -> Result<Option<ExitPlace>, FailureCode> {
+    let exit = if peeled.role != Role::Exit {
+        None
+    } else if inner.exit.is_none() {
+        return Err(FailureCode::Refused);
+    } else {
+        Some(inner.links().exit(from)?)
+    };
+    inner
+        .gate
+        .admit(from, peeled.role, &peeled.auth, peeled.next.as_ref())?;
+    Ok(exit)
+}
+
+/// A set-up over this node's entry link is one that it waits for, or nothing at all: whether
+/// there is such a link is nobody's business but that of its two ends.
+fn judge_home(inner: &Inner, from: &NodeKey, package: &SetupPackage) -> Verdict {
+    match inner.valid_keys().peel(package) {
+        Ok(peeled) if peeled.role == Role::Origin => inner
+            .homes()
+            .take(&peeled.cookie, from)
+            .map_or(Verdict::Drop, Verdict::Home),
+        Ok(_) | Err(_) => Verdict::Drop,
     }
 }
 
@@ -161,9 +209,15 @@ async fn run(
     let (Some(next), Some(next_package)) = (peeled.next, peeled.next_package) else {
         return tell(wire, FailureCode::BadPackage, reverse_of(role, peeled.keys)).await;
     };
-    let (onward, next_place) = match open_next(&inner, &next).await {
-        Ok(opened) => opened,
-        Err(code) => return tell(wire, code, reverse_of(role, peeled.keys)).await,
+    let begun = Instant::now();
+    let onward = match open_next(&inner, &place, role, &next, &next_package).await {
+        Ok(onward) => onward,
+        Err(code) => {
+            if code == FailureCode::NotNeighbour {
+                blur(&inner, begun).await;
+            }
+            return tell(wire, code, reverse_of(role, peeled.keys)).await;
+        }
     };
     let id = inner.next_id();
     let hop = Hop {
@@ -176,11 +230,10 @@ async fn run(
             next,
             shown: [AtomicU32::new(0), AtomicU32::new(0)],
         },
-        places: [place, next_place],
+        places: [place, onward.place],
         id,
         inner,
     };
-    let frame = setup_frame(&next_package);
     hop.tap.show(Seen::SetupIn, package.as_bytes());
     hop.tap.show(Seen::SetupOut, next_package.as_bytes());
     tracing::debug!(circuit = %id, ?role, "circuit begins");
@@ -193,8 +246,8 @@ async fn run(
             relay::run(
                 &hop,
                 wire,
-                onward,
-                &frame,
+                onward.wire,
+                &onward.frame,
                 relay::Layer::Over(keys.over),
                 keys.reverse,
             )
@@ -205,15 +258,16 @@ async fn run(
             relay::run(
                 &hop,
                 wire,
-                onward,
-                &frame,
+                onward.wire,
+                &onward.frame,
                 relay::Layer::Back(keys.back),
                 keys.reverse,
             )
             .await
         }
         Role::Exit | Role::Origin => {
-            exit::run(&hop, wire, onward, &frame, peeled.keys.into_exit()).await
+            let keys = peeled.keys.into_exit();
+            exit::run(&hop, wire, onward.wire, &onward.frame, keys).await
         }
     };
     tracing::debug!(circuit = %id, clean, "circuit ends");
@@ -229,18 +283,77 @@ async fn run(
     }
 }
 
-async fn open_next(inner: &Inner, next: &NodeKey) -> Result<(Wire, Place), FailureCode> {
+/// The way on to the next node.
+struct Onward {
+    wire: Wire,
+    place: Place,
+    /// The set-up, where it is still to be written.
+    frame: Vec<u8>,
+}
+
+/// Opens the stream to the next node. Over an entry link of the next node's it also sends the
+/// set-up and waits until it is taken; whatever happens there instead, the answer is that
+/// the node is no neighbour, as it is where it really is none.
+async fn open_next(
+    inner: &Inner,
+    before: &Place,
+    role: Role,
+    next: &NodeKey,
+    package: &SetupPackage,
+) -> Result<Onward, FailureCode> {
     let place = inner.links().onward(next).map_err(|code| match code {
         FailureCode::Overloaded => FailureCode::NextOverloaded,
-        FailureCode::EntryLink => FailureCode::NextEntryLink,
         other => other,
     })?;
-    let wire = tokio::select! {
-        opened = timeout(SETUP_TIMEOUT, inner.opener.open(next)) => opened,
-        () = inner.stop.cancelled() => return Err(FailureCode::Shutdown),
+    let home = place.link.theirs_entry;
+    if home && role == Role::OverRelay {
+        // After this role comes no origin, so it cannot be one of the neighbour's own.
+        return Err(FailureCode::NotNeighbour);
+    }
+    let open = async {
+        let mut wire = inner.opener.open(next).await.ok()?;
+        if home {
+            wire.write_all(&setup_frame(SetupKind::Home, package))
+                .await
+                .ok()?;
+            wire.flush().await.ok()?;
+            let mut answer = [0];
+            wire.read_exact(&mut answer).await.ok()?;
+            (answer == [KIND_TAKEN]).then_some(wire)
+        } else {
+            Some(wire)
+        }
     };
-    match wire {
-        Ok(Ok(wire)) => Ok((wire, place)),
-        Ok(Err(_)) | Err(_) => Err(FailureCode::NextUnreachable),
+    let opened = tokio::select! {
+        opened = timeout(SETUP_TIMEOUT, open) => opened.ok().flatten(),
+        () = inner.stop.cancelled() => return Err(FailureCode::Shutdown),
+        () = before.gone.cancelled() => None,
+        () = place.gone.cancelled() => None,
+    };
+    match opened {
+        Some(wire) if home => Ok(Onward {
+            wire,
+            place,
+            frame: Vec::new(),
+        }),
+        Some(wire) => Ok(Onward {
+            wire,
+            place,
+            frame: setup_frame(SetupKind::Plain, package),
+        }),
+        None if home => Err(FailureCode::NotNeighbour),
+        None => Err(FailureCode::NextUnreachable),
+    }
+}
+
+/// Waits until a time after `begun` that says nothing about whether anybody was asked.
+async fn blur(inner: &Inner, begun: Instant) {
+    let after = inner
+        .rng
+        .make()
+        .random_range(NOT_NEIGHBOUR_MIN..NOT_NEIGHBOUR_MAX);
+    tokio::select! {
+        () = sleep_until(begun + after) => {}
+        () = inner.stop.cancelled() => {}
     }
 }

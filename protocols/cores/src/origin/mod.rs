@@ -22,7 +22,7 @@ use crate::cell::{CellPool, CircuitEnd, CircuitId, END_QUEUE, KIND_LEN, Leg, Res
 use crate::close::CloseReason;
 use crate::failure::FailureCode;
 use crate::flags;
-use crate::frame::{CellReader, CellWriter, ReverseReader, cell_kind, setup_frame};
+use crate::frame::{CellReader, CellWriter, ReverseReader, SetupKind, cell_kind, setup_frame};
 use crate::host::{Carried, OpenError, Wire};
 use crate::limits::{PENDING_ORIGINS, SETUP_TIMEOUT};
 use crate::link::Place;
@@ -231,10 +231,7 @@ pub(crate) async fn launch(
         if !links.is_entry(&last) {
             return Err(LaunchError::NotEntry);
         }
-        links.own(&first.node).map_err(|code| match code {
-            FailureCode::EntryLink => LaunchError::NotEntry,
-            code => LaunchError::Link(code),
-        })?
+        links.own(&first.node)?
     };
     let (package, circuit) = build(inner, &route)?;
     let (home, arrival) = oneshot::channel();
@@ -247,7 +244,8 @@ pub(crate) async fn launch(
         }
         () = inner.stop.cancelled() => return Err(LaunchError::Shutdown),
     };
-    let sent = timeout(SETUP_TIMEOUT, wire.write_all(&setup_frame(&package))).await;
+    let frame = setup_frame(SetupKind::Plain, &package);
+    let sent = timeout(SETUP_TIMEOUT, wire.write_all(&frame)).await;
     if !matches!(sent, Ok(Ok(()))) {
         return Err(LaunchError::Open(OpenError::Failed));
     }

@@ -21,6 +21,8 @@ mod splice;
 mod spread;
 mod stage;
 mod store;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -214,7 +216,7 @@ impl Machine {
             sources: Sources::default(),
             intro: Introductions::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
-            spread: Spread::new(me, start.last_version),
+            spread: Spread::new(me, config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
                 seek_pause: timing.seek_first,

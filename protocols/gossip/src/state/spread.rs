@@ -52,9 +52,9 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    pub(super) fn new(me: NodeKey, last_version: u64) -> Self {
+    pub(super) fn new(me: NodeKey, radius: u8, last_version: u64) -> Self {
         Self {
-            store: Store::new(),
+            store: Store::new(radius),
             splices: TokenBucket::new(SPLICES.0, SPLICES.1, Duration::ZERO),
             me,
             own: None,
@@ -337,6 +337,12 @@ impl Machine {
         })
     }
 
+    /// How far away a node is that we tell of. What is nearer is sent first: so an edge leads to
+    /// each record when it arrives.
+    fn told_at(&self, node: &NodeKey) -> u8 {
+        self.spread.told.get(node).copied().unwrap_or(u8::MAX)
+    }
+
     fn digest(&self, common: &BTreeSet<NodeKey>) -> Buckets {
         let mut hashers: [Sha256; DIGEST_BUCKETS] = std::array::from_fn(|_| Sha256::new());
         for entry in common.iter().filter_map(|node| self.entry(node)) {
@@ -413,7 +419,9 @@ impl Machine {
         let ours = common
             .iter()
             .filter(|node| mask & (1 << bucket_of(node)) != 0 && **node != peer);
-        let news = ours.filter_map(|node| {
+        let mut ours: Vec<&NodeKey> = ours.collect();
+        ours.sort_by_key(|node| self.told_at(node));
+        let news = ours.into_iter().filter_map(|node| {
             let record = self.spread.store.get(node)?;
             let newer = theirs
                 .get(node)
@@ -434,6 +442,8 @@ impl Machine {
         // Only what we would tell anyway: nobody may ask what else we hold.
         let common = self.common(peer);
         let asked: BTreeSet<&NodeKey> = keys.iter().filter(|key| common.contains(*key)).collect();
+        let mut asked: Vec<&NodeKey> = asked.into_iter().collect();
+        asked.sort_by_key(|node| self.told_at(node));
         let records = asked
             .into_iter()
             .filter_map(|key| Some(self.spread.store.get(key)?.bytes().to_vec()));
