@@ -59,13 +59,13 @@ pub enum Command {
 /// The mesh itself.
 #[derive(Debug, Clone, Args)]
 pub struct MeshArgs {
-    /// Number of nodes, 2 to 200
+    /// Number of nodes, 2 to 200; circuits of 3 hops need 5
     #[arg(long, default_value_t = 10)]
     pub nodes: usize,
     /// How many of them are exits [default: a third up to 3, then a quarter]
     #[arg(long)]
     pub exits: Option<usize>,
-    /// How many of them only use the mesh and carry nothing [default: one, from ten nodes on]
+    /// How many of them only use the mesh and carry nothing [default: a tenth]
     #[arg(long)]
     pub consumers: Option<usize>,
     /// Hops of the circuits, 1 to 6, or a range such as 3-4 [default: 3]

@@ -1,13 +1,16 @@
 //! The commands of `masq-testnet`: arguments in, library calls, text out.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command as Process, Stdio};
+use std::pin::pin;
+use std::process::Stdio;
 use std::time::Duration;
 
 use futures::future::join_all;
 use masq::control::types::Status;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command as Process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{
@@ -19,7 +22,7 @@ use crate::demo;
 use crate::error::TestnetError;
 use crate::network::{Progress, Testnet};
 use crate::plan::{Options, Program, WaitFor};
-use crate::process::Memory;
+use crate::process::{Memory, ProcessId};
 use crate::report::{ProgressLine, Row, node_table, try_lines};
 use crate::state::{NetworkState, Registry};
 use crate::web::WebServer;
@@ -116,7 +119,7 @@ pub async fn up(args: UpArgs, out: Out<'_>) -> Result<(), TestnetError> {
         });
     }
     if args.detach {
-        return tokio::task::block_in_place(|| detach(out));
+        return detach(out).await;
     }
     let mut line = ProgressLine::new();
     let net = bring_up(args, &mut |p| line.show(p)).await;
@@ -185,14 +188,20 @@ fn announce(out: Out<'_>, state: &NetworkState, end: &str) -> std::io::Result<()
     out.flush()
 }
 
-/// Starts this command again in the background and passes its progress on.
-fn detach(out: Out<'_>) -> Result<(), TestnetError> {
+/// Starts this command again in the background and passes its progress on. A
+/// request to stop in the meantime ends the background process too.
+async fn detach(out: Out<'_>) -> Result<(), TestnetError> {
     let program =
         std::env::current_exe().map_err(TestnetError::file("cannot find", "masq-testnet"))?;
     let spawn_failed = |source| TestnetError::Spawn {
         program: program.clone(),
         source,
     };
+    let mut stop = pin!(stop_asked());
+    // Asked once before there is anything to stop, so that nothing is missed.
+    if futures::poll!(stop.as_mut()).is_ready() {
+        return Err(TestnetError::Interrupted);
+    }
     let mut child = Process::new(&program)
         .args(std::env::args_os().skip(1))
         .arg("--supervised")
@@ -202,13 +211,18 @@ fn detach(out: Out<'_>) -> Result<(), TestnetError> {
         .spawn()
         .map_err(spawn_failed)?;
     let mut line = ProgressLine::new();
-    let lines = child
-        .stdout
-        .take()
-        .map(BufReader::new)
-        .into_iter()
-        .flat_map(BufRead::lines);
-    for text in lines.map_while(Result::ok) {
+    let stdout = child.stdout.take().expect("piped above");
+    let mut lines = BufReader::new(stdout).lines();
+    loop {
+        let text = tokio::select! {
+            text = lines.next_line() => text,
+            () = &mut stop => {
+                line.finish();
+                end_child(&mut child).await;
+                return Err(TestnetError::Interrupted);
+            }
+        };
+        let Ok(Some(text)) = text else { break };
         match serde_json::from_str(&text) {
             Ok(Message::Progress(progress)) => line.show(progress),
             Ok(Message::Up { dir }) => {
@@ -219,29 +233,26 @@ fn detach(out: Out<'_>) -> Result<(), TestnetError> {
             }
             Ok(Message::Failed { reason, code }) => {
                 line.finish();
-                return Err(relayed(reason, code));
+                return Err(TestnetError::Background { reason, code });
             }
             Err(_) => {}
         }
     }
     line.finish();
-    let status = child.wait().map_err(spawn_failed)?;
-    Err(relayed(
-        format!("the background process ended ({status})"),
-        1,
-    ))
+    let status = child.wait().await.map_err(spawn_failed)?;
+    Err(TestnetError::Background {
+        reason: format!("the background process ended ({status})"),
+        code: 1,
+    })
 }
 
-/// An error of the background process, with its exit code as far as there is a
-/// kind for it.
-fn relayed(reason: String, code: u8) -> TestnetError {
-    match code {
-        64 => TestnetError::Options(reason),
-        _ => TestnetError::Control {
-            node: "background process".to_owned(),
-            reason,
-        },
+/// Ends the background process, which ends its nodes, and waits until it is
+/// gone.
+async fn end_child(child: &mut Child) {
+    if let Some(Ok(process)) = child.id().map(ProcessId::of) {
+        process.end(DOWN_GRACE).await;
     }
+    let _ = child.wait().await;
 }
 
 async fn supervise(args: UpArgs, out: Out<'_>) -> Result<(), TestnetError> {
@@ -300,9 +311,12 @@ struct NodeReport {
 /// `masq-testnet status`.
 ///
 /// # Errors
-/// When no mesh is up.
+/// When no mesh is up, or the one in the folder is down.
 pub async fn status(args: StatusArgs, out: Out<'_>) -> Result<(), TestnetError> {
     let state = find(args.dir)?;
+    if !state.is_alive() {
+        return Err(TestnetError::Down { dir: state.dir });
+    }
     let ask = state.nodes.iter().map(|node| async {
         let status = NodeClient::new(&node.name, &node.data_dir)
             .status()

@@ -31,6 +31,25 @@ pub enum TestnetError {
     #[error("no testnet is up; start one with `masq-testnet up`")]
     NotUp,
 
+    /// The testnet in a folder has ended.
+    #[error(
+        "the testnet in {} is down; start one with `masq-testnet up`",
+        dir.display()
+    )]
+    Down {
+        /// Its folder.
+        dir: PathBuf,
+    },
+
+    /// What the background process said before it ended.
+    #[error("{reason}")]
+    Background {
+        /// Its words.
+        reason: String,
+        /// Its exit code.
+        code: u8,
+    },
+
     /// A file or folder could not be read or written.
     #[error("{action} {}: {source}", path.display())]
     File {
@@ -86,13 +105,13 @@ pub enum TestnetError {
     },
 
     /// A stage took longer than it may.
-    #[error("{stage} took longer than {limit_s} s: {waiting_for}; logs are in {}", dir.display())]
+    #[error("{stage} within {limit_s} s: {waiting_for}; logs are in {}", dir.display())]
     TooSlow {
-        /// What the testnet was doing.
+        /// What did not come about: "the mesh did not form".
         stage: &'static str,
         /// The limit, in seconds.
         limit_s: u64,
-        /// Who is late, and the reason it gives.
+        /// Who is late, and the reason it gives, without a full stop.
         waiting_for: String,
         /// Folder with a log per node.
         dir: PathBuf,
@@ -154,7 +173,8 @@ impl TestnetError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Options(_) => 64,
-            Self::AlreadyUp { .. } | Self::NotUp => 69,
+            Self::AlreadyUp { .. } | Self::NotUp | Self::Down { .. } => 69,
+            Self::Background { code, .. } => *code,
             Self::File { .. } => 73,
             Self::Interrupted => 130,
             _ => 1,

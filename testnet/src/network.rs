@@ -136,7 +136,9 @@ impl Testnet {
     /// When the options contradict each other, or something cannot be started.
     pub async fn start(options: Options) -> Result<Self, TestnetError> {
         let prefix = free_prefix(options.nodes)?;
-        check_free("SOCKS", options.socks, "--socks")?;
+        // The plan is checked before anything is opened or written.
+        Plan::new(&options, prefix, Path::new(""))?;
+        check_free("the SOCKS5 proxy", options.socks, "--socks")?;
         check_free("the HTTP proxy", options.http, "--http")?;
         let web = WebServer::on_loopback()
             .await
@@ -146,8 +148,6 @@ impl Testnet {
                 option: "another machine",
                 source,
             })?;
-        // The plan is checked before anything is written.
-        Plan::new(&options, prefix, Path::new(""))?;
         let (dir, temporary) = make_dir(options.dir.as_deref(), prefix)?;
         let plan = Plan::new(&options, prefix, &dir)?;
         plan.write()?;
@@ -205,7 +205,7 @@ impl Testnet {
             let late = answers.into_iter().find_map(Result::err);
             let Some(error) = late else { return Ok(()) };
             if Instant::now() > deadline {
-                return Err(self.too_slow(STAGE, error.to_string()));
+                return Err(self.too_slow("the processes did not start", &error.to_string()));
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -238,7 +238,7 @@ impl Testnet {
             if let Some(late) = late
                 && Instant::now() > deadline
             {
-                return Err(self.too_slow(STAGE, late));
+                return Err(self.too_slow("the mesh did not form", &late));
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -291,11 +291,12 @@ impl Testnet {
         Ok(())
     }
 
-    fn too_slow(&self, stage: &'static str, waiting_for: String) -> TestnetError {
+    fn too_slow(&self, stage: &'static str, waiting_for: &str) -> TestnetError {
         TestnetError::TooSlow {
             stage,
             limit_s: self.options.ready_within.as_secs(),
-            waiting_for,
+            // A sentence of the node's; the error goes on after it.
+            waiting_for: waiting_for.trim_end_matches('.').to_owned(),
             dir: self.dir.clone(),
         }
     }
@@ -538,7 +539,7 @@ mod tests {
     fn a_taken_proxy_address_names_its_option() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = taken.local_addr().unwrap();
-        let error = check_free("SOCKS", addr, "--socks")
+        let error = check_free("the SOCKS5 proxy", addr, "--socks")
             .unwrap_err()
             .to_string();
         assert!(
@@ -557,6 +558,7 @@ mod tests {
         fs::set_permissions(&program, mode).unwrap();
         let mut options = Options::new(Program::Masqd(program));
         options.nodes = 3;
+        options.wait_for = WaitFor::Neighbours;
         options.dir = Some(dir.path().join("net"));
         let error = Testnet::up(options).await.unwrap_err();
         let text = error.to_string();

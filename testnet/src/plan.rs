@@ -27,6 +27,19 @@ const DRAIN_SECONDS: i64 = 2;
 /// rule that keeps neighbours apart must not bind here; 5 is the most
 /// neighbours a node ever has.
 const NEIGHBOURS_PER_24: i64 = 5;
+/// Hops of a circuit when nothing else is said, from the specification.
+const DEFAULT_HOPS: usize = 3;
+
+/// Fewest nodes with which a circuit of so many hops comes about reliably. The
+/// origin and the hops are different nodes, and one more has to be there
+/// because links by which nodes enter the mesh are in nobody's record, so
+/// routes cannot use them. One hop is the entry neighbour itself.
+fn nodes_for(hops: usize) -> usize {
+    match hops {
+        0 | 1 => 2,
+        more => more.saturating_add(2),
+    }
+}
 
 /// What a node does in the testnet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +114,7 @@ pub struct Options {
     /// of one hop need it: their exit is the origin's entry neighbour, whoever
     /// that is. Default: only when [`Options::hops`] allows one hop.
     pub all_exits: Option<bool>,
-    /// How many of them only consume. Default: one, from ten nodes on.
+    /// How many of them only consume. Default: a tenth, rounded down.
     pub consumers: Option<usize>,
     /// Hops of the nodes' circuits, `1` to `6` or a range such as `3-4`;
     /// the daemon's default when absent.
@@ -156,6 +169,38 @@ impl Options {
             .as_deref()
             .is_some_and(|hops| hops.trim().starts_with('1'));
         self.all_exits.unwrap_or(one_hop)
+    }
+
+    /// Fewest hops that a circuit may have; the daemon judges the text itself.
+    fn fewest_hops(&self) -> usize {
+        let hops = self.hops.as_deref().unwrap_or_default();
+        let low = hops.split('-').next().unwrap_or_default().trim();
+        low.parse().unwrap_or(DEFAULT_HOPS)
+    }
+
+    /// Refuses what can never have the route that is to be waited for.
+    fn check_routes(&self) -> Result<(), TestnetError> {
+        if self.wait_for != WaitFor::Routes {
+            return Ok(());
+        }
+        if self.exit_count() == 0 && !self.all_exits() {
+            return Err(TestnetError::Options(
+                "without an exit there is never a route; ask for one with --exits 1, or do not wait for routes with --ready neighbours".to_owned(),
+            ));
+        }
+        let hops = self.fewest_hops();
+        let least = nodes_for(hops);
+        if (2..least).contains(&self.nodes) {
+            let try_hops: Vec<_> = (1..hops)
+                .filter(|fewer| nodes_for(*fewer) <= self.nodes)
+                .map(|fewer| fewer.to_string())
+                .collect();
+            return Err(TestnetError::Options(format!(
+                "{hops} hops need at least {least} nodes; try --nodes {least} or --hops {}",
+                try_hops.join(" or ")
+            )));
+        }
+        Ok(())
     }
 
     fn exit_count(&self) -> usize {
@@ -314,6 +359,7 @@ fn roles(options: &Options) -> Result<Vec<Role>, TestnetError> {
             "a testnet has 2 to {MAX_NODES} nodes, not {nodes}"
         )));
     }
+    options.check_routes()?;
     // The client's node and the seed are always there.
     let free = nodes - 2;
     if exits + consumers > free {
@@ -497,9 +543,49 @@ mod tests {
         assert_eq!(text.parse::<Table>().unwrap(), plan.nodes[0].settings);
     }
 
+    #[test]
+    fn meshes_that_cannot_have_a_route_are_refused() {
+        let refused = |nodes: usize, exits: Option<usize>, hops: Option<&str>| {
+            let mut options = options(nodes);
+            (options.exits, options.hops) = (exits, hops.map(str::to_owned));
+            let error = Plan::new(&options, [127, 9, 9], Path::new("/x")).err();
+            error.map(|e| e.to_string())
+        };
+        let few = refused(4, None, None).unwrap();
+        assert_eq!(
+            few,
+            "3 hops need at least 5 nodes; try --nodes 5 or --hops 1 or 2"
+        );
+        assert!(refused(3, None, Some("2")).is_some());
+        assert!(refused(5, None, Some("6")).is_some());
+        assert!(
+            refused(6, Some(0), None)
+                .unwrap()
+                .contains("--ready neighbours")
+        );
+        for (nodes, hops) in [(5, None), (4, Some("2")), (2, Some("1")), (8, Some("6"))] {
+            assert_eq!(refused(nodes, None, hops), None);
+        }
+        assert_eq!(refused(4, None, Some("2-3")), None, "two are enough");
+    }
+
+    #[test]
+    fn a_tenth_only_consumes_and_from_an_address_of_its_own() {
+        let plan = Plan::new(&options(36), [127, 9, 9], Path::new("/x")).unwrap();
+        assert_eq!(count(&plan, Role::Consumer), 3);
+        for node in plan.nodes.iter().filter(|n| n.role == Role::Consumer) {
+            assert_eq!(
+                node.settings["source"].as_str(),
+                Some(&*node.ip.to_string())
+            );
+            assert!(!node.settings.contains_key("listen"));
+        }
+    }
+
     impl Options {
         fn without_exits(mut self) -> Self {
             self.exits = Some(0);
+            self.wait_for = WaitFor::Neighbours;
             self
         }
     }

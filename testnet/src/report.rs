@@ -2,17 +2,24 @@
 //! Everything goes to the writer that is handed in, except the progress bar.
 
 use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use masq::control::types::Status;
 
 use crate::network::Progress;
+use crate::plan::NODE_PORT;
 use crate::process::Memory;
 use crate::state::NetworkState;
 
 /// Time between two plain progress lines where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
+/// Last byte of the address proposed for a node of the user's own: beyond those
+/// that a testnet's nodes can have.
+const OWN_LAST_BYTE: u8 = 250;
+/// SOCKS5 port proposed for it, when the testnet has not taken it.
+const OWN_SOCKS: u16 = 1081;
 
 /// One line of progress: moving on a terminal, a line now and then elsewhere.
 #[derive(Debug)]
@@ -179,13 +186,34 @@ pub fn try_lines(out: &mut dyn Write, state: &NetworkState) -> std::io::Result<(
     }
     writeln!(out, "Directly, for comparison:")?;
     writeln!(out, "  curl http://{web}/whoami")?;
-    writeln!(out, "More nodes of your own join by this descriptor:")?;
-    writeln!(out, "  {}", state.seed)?;
+    if let Some(join) = join_line(state) {
+        writeln!(out, "A node of your own joins like this:")?;
+        writeln!(out, "  {join}")?;
+    } else {
+        writeln!(out, "More nodes of your own join by this descriptor:")?;
+        writeln!(out, "  {}", state.seed)?;
+    }
     writeln!(
         out,
         "Folder with configurations and logs: {}",
         state.dir.display()
     )
+}
+
+/// A whole command that joins with a node of one's own: from an address of this
+/// testnet's range that none of its nodes has, with a proxy port beside the
+/// client's.
+fn join_line(state: &NetworkState) -> Option<String> {
+    let IpAddr::V4(ip) = state.nodes.first()?.addr.ip() else {
+        return None;
+    };
+    let [a, b, c, _] = ip.octets();
+    let taken = [state.socks, state.http].map(|addr| addr.map(|addr| addr.port()));
+    let port = (OWN_SOCKS..).find(|port| !taken.contains(&Some(*port)))?;
+    Some(format!(
+        "masqd --chain dev --data-dir /tmp/mine --listen {a}.{b}.{c}.{OWN_LAST_BYTE}:{NODE_PORT} --socks 127.0.0.1:{port} --http off --neighbours {}",
+        state.seed
+    ))
 }
 
 /// A size for people: `512 B`, `34.1 MB`.
@@ -211,7 +239,9 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{MAX_NODES, Role};
     use crate::process::ProcessId;
+    use crate::state::NodeState;
 
     #[test]
     fn sizes() {
@@ -226,9 +256,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_lines_to_try_name_the_real_ports() {
-        let state = NetworkState {
+    fn state() -> NetworkState {
+        NetworkState {
             supervisor: ProcessId { pid: 1, started: 1 },
             dir: "/d".into(),
             temporary: false,
@@ -238,7 +267,39 @@ mod tests {
             web_v6: false,
             seed: "masq://dev:k@127.0.0.1:1".into(),
             nodes: vec![],
-        };
+        }
+    }
+
+    #[test]
+    fn a_node_of_ones_own_gets_a_free_address_and_port() {
+        let mut state = state();
+        assert_eq!(join_line(&state), None);
+        state.nodes.push(NodeState {
+            name: "n01-client".into(),
+            role: Role::Client,
+            addr: "127.9.8.1:4711".parse().unwrap(),
+            key: "k".into(),
+            process: state.supervisor,
+            data_dir: "/d".into(),
+            log: "/l".into(),
+        });
+        let mut out = Vec::new();
+        try_lines(&mut out, &state).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.contains("--listen 127.9.8.250:4711 --socks 127.0.0.1:1082 "),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("--neighbours {}\n", state.seed)),
+            "{text}"
+        );
+        assert!(usize::from(OWN_LAST_BYTE) > MAX_NODES);
+    }
+
+    #[test]
+    fn the_lines_to_try_name_the_real_ports() {
+        let state = state();
         let mut out = Vec::new();
         try_lines(&mut out, &state).unwrap();
         let text = String::from_utf8(out).unwrap();

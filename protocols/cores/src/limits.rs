@@ -10,6 +10,10 @@ use std::time::Duration;
 /// closes the whole connection, and gossip wants streams too.
 pub const CIRCUITS_PER_LINK: usize = 256;
 
+/// Places on an entry link that circuits which come home over it, and the neighbour's own
+/// where both use it, leave to those that begin there. Guess: a pool and its spares.
+pub const OWN_PLACES: usize = 32;
+
 /// Circuits that a node is the exit of at a time. A session may hold 8 MiB that are not
 /// acknowledged and 32 MiB that nobody reads: 256 of them at their worst are 10 GiB, and
 /// 100 MiB at their usual. Guess.

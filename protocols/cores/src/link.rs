@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::FailureCode;
 use crate::limits::{
-    CIRCUITS_PER_LINK, EXIT_CIRCUITS, EXIT_CIRCUITS_PER_LINK, SETUP_BURST, SETUPS_PER_SECOND,
+    CIRCUITS_PER_LINK, EXIT_CIRCUITS, EXIT_CIRCUITS_PER_LINK, OWN_PLACES, SETUP_BURST,
+    SETUPS_PER_SECOND,
 };
 use crate::origin::LaunchError;
 
@@ -95,6 +96,8 @@ impl TokenBucket {
 #[derive(Debug)]
 pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
+    /// Where it is one of those that leave room for circuits which begin on the link.
+    _of_others: Option<OwnedSemaphorePermit>,
     /// Ends when the neighbour is one no more.
     pub(crate) gone: CancellationToken,
     /// What the link carried when the place was taken.
@@ -108,23 +111,27 @@ pub(crate) struct ExitPlace {
     _of_link: OwnedSemaphorePermit,
 }
 
+fn take(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, FailureCode> {
+    let place = places.clone().try_acquire_owned();
+    place.map_err(|_| FailureCode::Overloaded)
+}
+
 struct Link {
     link: LinkUse,
     places: Arc<Semaphore>,
+    others: Arc<Semaphore>,
     exits: Arc<Semaphore>,
     setups: TokenBucket,
     gone: CancellationToken,
 }
 
 impl Link {
-    fn place(&self) -> Result<Place, FailureCode> {
-        let permit = self
-            .places
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| FailureCode::Overloaded)?;
+    /// `leaves_room`: it is to leave [`OWN_PLACES`] free.
+    fn place(&self, leaves_room: bool) -> Result<Place, FailureCode> {
+        let of_others = leaves_room.then(|| take(&self.others)).transpose()?;
         Ok(Place {
-            _permit: permit,
+            _permit: take(&self.places)?,
+            _of_others: of_others,
             gone: self.gone.clone(),
             link: self.link,
         })
@@ -155,6 +162,7 @@ impl Links {
             .or_insert_with(|| Link {
                 link,
                 places: Arc::new(Semaphore::new(CIRCUITS_PER_LINK)),
+                others: Arc::new(Semaphore::new(CIRCUITS_PER_LINK - OWN_PLACES)),
                 exits: Arc::new(Semaphore::new(EXIT_CIRCUITS_PER_LINK)),
                 setups: TokenBucket::new(
                     SETUP_BURST,
@@ -178,17 +186,12 @@ impl Links {
         if !link.setups.take(now) {
             return Err(FailureCode::Overloaded);
         }
-        link.place()
+        link.place(link.link.ours_entry && link.link.theirs_entry)
     }
 
     /// A place for a circuit that comes over the link from `from` and ends here.
     pub(crate) fn exit(&self, from: &NodeKey) -> Result<ExitPlace, FailureCode> {
         let link = self.links.get(from).ok_or(FailureCode::Overloaded)?;
-        let take = |of: &Arc<Semaphore>| {
-            of.clone()
-                .try_acquire_owned()
-                .map_err(|_| FailureCode::Overloaded)
-        };
         Ok(ExitPlace {
             _of_link: take(&link.exits)?,
             _of_node: take(&self.exits)?,
@@ -200,8 +203,8 @@ impl Links {
     pub(crate) fn onward(&self, next: &NodeKey) -> Result<Place, FailureCode> {
         let link = self.links.get(next).ok_or(FailureCode::NotNeighbour)?;
         match (link.link.theirs_entry, link.link.ours_entry) {
-            (false, false) => link.place(),
-            (true, _) => link.place().map_err(|_| FailureCode::NotNeighbour),
+            (false, false) => link.place(false),
+            (true, _) => link.place(true).map_err(|_| FailureCode::NotNeighbour),
             (false, true) => Err(FailureCode::NotNeighbour),
         }
     }
@@ -213,7 +216,7 @@ impl Links {
         if !link.link.ours_entry {
             return Err(LaunchError::NotEntry);
         }
-        link.place().map_err(LaunchError::Link)
+        link.place(false).map_err(LaunchError::Link)
     }
 
     /// Whether `node` is at the other end of an entry link of this node's.
@@ -275,6 +278,23 @@ mod tests {
         links.remove(&node);
         assert!(place.gone.is_cancelled());
         assert_eq!(links.onward(&node).unwrap_err(), FailureCode::NotNeighbour);
+    }
+
+    #[test]
+    fn what_comes_home_over_an_entry_link_leaves_room_for_what_begins_there() {
+        let mut links = Links::default();
+        let node = NodeKey([1; 32]);
+        let t0 = start();
+        links.set(node, LinkUse::THEIRS, t0);
+        let mut places: Vec<_> = (0..CIRCUITS_PER_LINK - OWN_PLACES)
+            .map(|_| links.onward(&node).unwrap())
+            .collect();
+        assert_eq!(links.onward(&node).unwrap_err(), FailureCode::NotNeighbour);
+        places.extend((0..OWN_PLACES).map(|_| links.inbound(&node, t0).unwrap()));
+        assert_eq!(
+            links.inbound(&node, t0).unwrap_err(),
+            FailureCode::Overloaded
+        );
     }
 
     #[test]

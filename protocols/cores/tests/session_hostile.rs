@@ -217,6 +217,29 @@ async fn what_a_hostile_origin_can_make_an_exit_hold_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_origin_that_never_acknowledges_is_given_up() {
+    let (mut hand, exit) = serve(|flow| {
+        async move {
+            let mut stream = flow.accept(FlowReply::ok());
+            let _ = stream.write_all(&vec![7; 1 << 20]).await;
+            std::future::pending().await
+        }
+        .boxed()
+    });
+    hand.control().await;
+    // The window of each is 256 KiB.
+    for n in 0..8 {
+        assert!(hand.send(&open(2 * n + 1, "much")).await);
+    }
+    let begun = tokio::time::Instant::now();
+    // It takes what comes, and tells nothing.
+    while hand.end.incoming.recv().await.is_some() {}
+    assert!(matches!(exit.await.unwrap(), SessionEnd::Unacknowledged));
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(60) && took <= Duration::from_secs(90));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exit_that_opens_flows_ends_the_session() {
     let (origin, exit, _) = CircuitEnd::pair();
     let (session, driver) = ClientSession::start(origin, SessionId([1; 16]));

@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use masq::control::types::{CircuitView, TraceEntry, TraceKind, TraceRole, TraceView};
+use masq::control::types::{
+    CircuitView, HopRole, HopView, Leg, TraceEntry, TraceKind, TraceRole, TraceView,
+};
 
 /// Most hops a loop can have, from the specification: twelve, and the origin
 /// at both ends.
@@ -43,6 +45,14 @@ pub struct Followed {
 }
 
 impl Followed {
+    /// True when its exit, in the very passage that was followed, was told of a
+    /// server.
+    fn exit_was_told(&self) -> bool {
+        self.sights
+            .iter()
+            .any(|s| s.role == TraceRole::Exit && !s.targets.is_empty())
+    }
+
     /// Flows that its hops were told of, and bytes that passed.
     fn carried(&self) -> (usize, u64) {
         let flows = self.sights.iter().map(|s| s.targets.len()).sum();
@@ -79,7 +89,9 @@ type Pieces<'a> = BTreeMap<(&'a str, TraceRoleKey, u64), Vec<&'a TraceEntry>>;
 type TraceRoleKey = String;
 
 /// Finds the circuit `view` of node `origin` in the traces. Where the origin
-/// itself keeps no trace, the trail begins and ends at its neighbours.
+/// itself keeps no trace, the trail begins and ends at its neighbours. Of a
+/// circuit that carried flows, the exit must have been told of one: a circuit
+/// over the same hops that only stood ready is not taken for it.
 ///
 /// # Errors
 /// A sentence that says where the trail was lost.
@@ -89,6 +101,9 @@ pub fn follow(origin: &str, view: &CircuitView, traces: &[TraceView]) -> Result<
     let mut found: Option<Followed> = None;
     for start in starts(origin, view, &pieces) {
         match walk(origin, view, &pieces, start) {
+            Ok(followed) if view.flows_carried > 0 && !followed.exit_was_told() => {
+                lost = "no passage of the circuit's exit was told of a server".to_owned();
+            }
             // Circuits over the very same hops look alike from here. The one
             // meant has carried most, so it beats those that were only ready.
             Ok(followed)
@@ -115,14 +130,15 @@ fn walk(
     let begun = usize::from(sights[0].role != TraceRole::Origin);
     for (index, hop) in view.hops.iter().enumerate().skip(begun) {
         let sent = digests(&sights.last().expect("begins with a start").sent);
-        let sight = piece_that_received(pieces, &hop.node, &sent).ok_or_else(|| {
+        let role = role_of(hop);
+        let sight = piece_that_received(pieces, &hop.node, role, &sent).ok_or_else(|| {
             let (number, node) = (index + 1, short(&hop.node));
             format!("hop {number} ({node}) received nothing that the stop before it sent")
         })?;
         sights.push(sight);
     }
     let sent = digests(&sights.last().expect("not empty").sent);
-    match piece_that_received(pieces, origin, &sent) {
+    match piece_that_received(pieces, origin, TraceRole::Origin, &sent) {
         Some(home) => sights.push(home),
         None if begun == 1 => {}
         None => return Err("the origin received nothing that the last hop sent".to_owned()),
@@ -131,6 +147,15 @@ fn walk(
         return Err("the circuit is longer than the protocol allows".to_owned());
     }
     Ok(Followed { sights })
+}
+
+/// What the hop's trace calls it.
+fn role_of(hop: &HopView) -> TraceRole {
+    match (hop.role, hop.leg) {
+        (HopRole::Exit, _) => TraceRole::Exit,
+        (_, Leg::Back) => TraceRole::BackRelay,
+        _ => TraceRole::OverRelay,
+    }
 }
 
 fn pieces(traces: &[TraceView]) -> Pieces<'_> {
@@ -164,9 +189,10 @@ fn starts(origin: &str, view: &CircuitView, pieces: &Pieces<'_>) -> Vec<Sight> {
         .collect();
     // The own number, where the trace counts as the list of circuits does.
     own.sort_by_key(|(circuit, _)| *circuit != view.id);
+    let role = role_of(first);
     let beside = of(&first.node)
         .into_iter()
-        .filter(|(_, s)| s.role != TraceRole::Origin && s.previous.as_deref() == Some(origin));
+        .filter(|(_, s)| s.role == role && s.previous.as_deref() == Some(origin));
     own.iter()
         .cloned()
         .chain(beside.filter(|_| own.is_empty()))
@@ -174,15 +200,21 @@ fn starts(origin: &str, view: &CircuitView, pieces: &Pieces<'_>) -> Vec<Sight> {
         .collect()
 }
 
-fn piece_that_received(pieces: &Pieces<'_>, node: &str, sent: &BTreeSet<&str>) -> Option<Sight> {
+fn piece_that_received(
+    pieces: &Pieces<'_>,
+    node: &str,
+    role: TraceRole,
+    sent: &BTreeSet<&str>,
+) -> Option<Sight> {
     pieces
         .iter()
         .filter(|((at, _, _), _)| *at == node)
         .map(|(_, entries)| sight(node, entries))
         .find(|s| {
-            s.received
-                .iter()
-                .any(|(digest, _)| sent.contains(digest.as_str()))
+            s.role == role
+                && s.received
+                    .iter()
+                    .any(|(digest, _)| sent.contains(digest.as_str()))
         })
 }
 
@@ -226,7 +258,7 @@ pub fn judge(origin: &str, followed: &Followed) -> Vec<Check> {
     vec![
         Check::new(
             "every hop hands on to the next, and the last one to the origin",
-            chain(sights),
+            chain(origin, sights),
         ),
         Check::new(
             "what one stop sends is what the next receives, unchanged",
@@ -265,8 +297,18 @@ pub fn judge_all(traces: &[TraceView]) -> Check {
     Check::new("no relay anywhere in the mesh was told of a server", leak)
 }
 
-fn chain(sights: &[Sight]) -> Option<String> {
-    sights.windows(2).find_map(|pair| {
+fn chain(origin: &str, sights: &[Sight]) -> Option<String> {
+    let home = sights.last().and_then(|last| {
+        let elsewhere = last.role != TraceRole::Origin
+            && last.next.as_deref().is_some_and(|next| next != origin);
+        elsewhere.then(|| {
+            format!(
+                "{} says it sends to another than the origin",
+                short(&last.node)
+            )
+        })
+    });
+    let between = sights.windows(2).find_map(|pair| {
         let (from, to) = (&pair[0], &pair[1]);
         if from.next.as_deref().is_some_and(|next| next != to.node) {
             return Some(format!(
@@ -287,7 +329,8 @@ fn chain(sights: &[Sight]) -> Option<String> {
             ));
         }
         None
-    })
+    });
+    between.or(home)
 }
 
 fn unchanged(sights: &[Sight]) -> Option<String> {
@@ -309,9 +352,16 @@ fn unchanged(sights: &[Sight]) -> Option<String> {
 }
 
 fn no_repeats(sights: &[Sight]) -> Option<String> {
+    // Every link once: what each stop received and, where the origin keeps no
+    // trace, what the last one sent home.
+    let mut links: Vec<_> = sights.iter().map(|s| digests(&s.received)).collect();
+    match sights.first() {
+        Some(first) if first.role == TraceRole::Origin => drop(links.remove(0)),
+        _ => links.extend(sights.last().map(|s| digests(&s.sent))),
+    }
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for (link, pair) in sights.windows(2).enumerate() {
-        for digest in digests(&pair[1].received) {
+    for (link, bytes) in links.into_iter().enumerate() {
+        for digest in bytes {
             if let Some(before) = seen.insert(digest, link) {
                 return Some(format!(
                     "links {} and {} carried the same bytes",
@@ -378,7 +428,7 @@ pub fn short(text: &str) -> &str {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use masq::control::types::{CircuitState, HopRole, HopView, Leg};
+    use masq::control::types::CircuitState;
 
     use super::*;
 
@@ -566,6 +616,74 @@ pub(crate) mod tests {
                 entry.digest.push_str("ready");
             }
             trace.entries.extend(ready);
+        }
+        assert_eq!(failures(ORIGIN, &view, &traces), Vec::<String>::new());
+    }
+
+    /// The same circuit once more with bytes and numbers of its own, found
+    /// first everywhere, that carried many cells and no flow.
+    fn add_decoy(traces: &mut [TraceView]) {
+        for trace in traces {
+            let mut decoy = trace.entries.clone();
+            decoy.retain(|e| e.kind != TraceKind::Flow);
+            for entry in &mut decoy {
+                entry.circuit -= 100;
+                entry.digest.push_str("decoy");
+                entry.size *= 100;
+            }
+            trace.entries.extend(decoy);
+        }
+    }
+
+    #[test]
+    fn a_ready_circuit_is_never_taken_for_the_one_that_carried_flows() {
+        let (mut view, mut traces) = good();
+        of(&mut traces, ORIGIN).entries.clear();
+        add_decoy(&mut traces);
+        assert_eq!(failures(ORIGIN, &view, &traces), Vec::<String>::new());
+
+        // With the used one's trail gone, nothing is shown rather than the other.
+        of(&mut traces, "b")
+            .entries
+            .retain(|e| e.digest.ends_with("decoy"));
+        let lost = follow(ORIGIN, &view, &traces).unwrap_err();
+        assert!(!lost.is_empty());
+        view.flows_carried = 0;
+        assert!(follow(ORIGIN, &view, &traces).is_ok());
+    }
+
+    #[test]
+    fn a_flow_under_another_number_is_not_this_passages() {
+        let (view, mut traces) = good();
+        let exit = of(&mut traces, "exit");
+        let flow = exit.entries.last_mut().unwrap();
+        assert_eq!(flow.kind, TraceKind::Flow);
+        flow.circuit += 1;
+        let lost = follow(ORIGIN, &view, &traces).unwrap_err();
+        assert!(lost.contains("exit"), "{lost}");
+    }
+
+    #[test]
+    fn a_last_hop_that_sends_elsewhere_is_found() {
+        let (view, mut traces) = good();
+        of(&mut traces, ORIGIN).entries.clear();
+        for entry in &mut of(&mut traces, "a").entries {
+            if entry.role == TraceRole::BackRelay {
+                entry.next = Some("b".into());
+            }
+        }
+        let found = failures(ORIGIN, &view, &traces);
+        assert!(found.iter().any(|f| f.contains("origin")), "{found:?}");
+    }
+
+    #[test]
+    fn one_hop_alone_has_two_links() {
+        let (mut view, mut traces) = good();
+        of(&mut traces, ORIGIN).entries.clear();
+        view.hops.retain(|h| h.role == HopRole::Exit);
+        for entry in &mut of(&mut traces, "exit").entries {
+            entry.previous = Some(ORIGIN.into());
+            entry.next = Some(ORIGIN.into());
         }
         assert_eq!(failures(ORIGIN, &view, &traces), Vec::<String>::new());
     }

@@ -24,6 +24,11 @@ use follow::{Check, Followed, follow, judge, judge_all, short};
 const OBJECT: u64 = 300_000;
 /// How long one fetch may take.
 const FETCH_LIMIT: Duration = Duration::from_secs(20);
+/// How often the used circuit is looked for; guess. A young mesh still rewires,
+/// and a circuit may have ended between the fetch and the look.
+const LOOKS: usize = 5;
+/// Pause before the next look; guess.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Runs the demonstration, telling the story to `out`.
 ///
@@ -55,10 +60,13 @@ pub async fn run(
     };
     if result.is_err() {
         net.keep_dir();
-        say(
-            out,
-            format_args!("Logs of the nodes are in {}.", net.dir().display()),
-        );
+    }
+    // An error that names the folder itself follows; once is enough.
+    let dir = net.dir().display().to_string();
+    if let Err(error) = &result
+        && !error.to_string().contains(&dir)
+    {
+        say(out, format_args!("Logs of the nodes are in {dir}."));
     }
     let killed = net.down().await;
     result?;
@@ -79,16 +87,11 @@ pub async fn run(
 async fn show(net: &Testnet, out: &mut (dyn Write + Send)) -> Result<(), TestnetError> {
     let mut checks = Vec::new();
     fetch_all(net, out, &mut checks).await?;
-    let traces = traces(net).await?;
-    let circuits = net.client().control().circuits().await?;
-    let used = most_used(&circuits).ok_or_else(|| TestnetError::Control {
-        node: net.client().name().to_owned(),
-        reason: "lists no circuit that carried a flow".to_owned(),
-    })?;
     let names = names(net);
     let origin = net.client().key();
-    show_route(out, used, &names, net.client().name());
-    match follow(&origin, used, &traces) {
+    let (used, followed, traces) = look(net, &origin).await?;
+    show_route(out, &used, &names, net.client().name());
+    match followed {
         Ok(followed) => {
             show_sights(out, &followed, &names);
             checks.extend(judge(&origin, &followed));
@@ -173,11 +176,48 @@ async fn traces(net: &Testnet) -> Result<Vec<TraceView>, TestnetError> {
         .collect()
 }
 
-fn most_used(circuits: &[CircuitView]) -> Option<&CircuitView> {
-    circuits
-        .iter()
-        .filter(|c| c.flows_carried > 0)
-        .max_by_key(|c| c.received_bytes)
+/// Finds the circuit that carried most and can be followed: it, what was
+/// followed or why nothing could be, and the traces of all nodes.
+async fn look(
+    net: &Testnet,
+    origin: &str,
+) -> Result<(CircuitView, Result<Followed, String>, Vec<TraceView>), TestnetError> {
+    let mut looks = 1;
+    loop {
+        // Circuits first: whatever they carried by then is in the traces.
+        let circuits = net.client().control().circuits().await?;
+        let traces = traces(net).await?;
+        let used = by_use(&circuits);
+        let found = used
+            .iter()
+            .find_map(|view| Some((view, follow(origin, view, &traces).ok()?)));
+        if let Some((view, followed)) = found {
+            return Ok(((*view).clone(), Ok(followed), traces));
+        }
+        if looks == LOOKS {
+            let Some(&view) = used.first() else {
+                return Err(TestnetError::Control {
+                    node: net.client().name().to_owned(),
+                    reason: "lists no circuit that carried a flow".to_owned(),
+                });
+            };
+            let lost = follow(origin, view, &traces);
+            return Ok((view.clone(), lost, traces));
+        }
+        looks += 1;
+        tokio::time::sleep(LOOK_AGAIN).await;
+        // A used circuit that ended is replaced by one that carried this.
+        if let Some(via) = net.ways().first() {
+            let _ = fetch::get(via, &net.url("/"), FETCH_LIMIT).await;
+        }
+    }
+}
+
+/// The circuits that carried flows, the most used first.
+fn by_use(circuits: &[CircuitView]) -> Vec<&CircuitView> {
+    let mut used: Vec<_> = circuits.iter().filter(|c| c.flows_carried > 0).collect();
+    used.sort_by_key(|c| std::cmp::Reverse((c.received_bytes, c.flows_carried, c.id)));
+    used
 }
 
 fn names(net: &Testnet) -> BTreeMap<String, String> {

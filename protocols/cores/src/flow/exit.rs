@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
     FlowReply, FlowRequest, FlowStatus, FlowStream, MessageError,
@@ -28,6 +29,15 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Flows that may wait for their answer before the origin is told of each that it exists: it opens no
 /// more than 256 without having heard of them. A quarter of that, so that it never has to wait.
 const QUIET_FLOWS: usize = 64;
+
+/// Bytes that a session may keep for an origin that does not acknowledge. An origin acknowledges each
+/// 512 KiB, whether or not anybody reads its flows: twice that.
+const KEPT_UNMOVED: usize = 1024 * 1024;
+/// How long it may keep more than [`KEPT_UNMOVED`]. Guess: far above any round trip, and far below the
+/// time after which a circuit counts as standing still.
+const UNMOVED_LIMIT: Duration = Duration::from_secs(60);
+/// How often that is looked at.
+const UNMOVED_EVERY: Duration = Duration::from_secs(10);
 
 /// What an exit does with the flows that come in.
 pub trait FlowHandler: Send + Sync {
@@ -152,8 +162,27 @@ pub async fn accept(end: CircuitEnd, handler: Arc<dyn FlowHandler>) -> SessionEn
         circuit,
         waiting: Arc::default(),
     };
-    poll_fn(|cx| driver.poll(cx)).await;
-    driver.mux.shared().finish(SessionEnd::Local)
+    let shared = driver.mux.shared().clone();
+    tokio::select! {
+        () = poll_fn(|cx| driver.poll(cx)) => shared.finish(SessionEnd::Local),
+        () = unmoved(&shared) => shared.finish(SessionEnd::Unacknowledged),
+    }
+}
+
+/// Returns when the origin has let this side keep too much for too long.
+async fn unmoved(shared: &Shared) {
+    let mut tick = tokio::time::interval(UNMOVED_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut since, mut last) = (Instant::now(), 0);
+    loop {
+        let now = tick.tick().await;
+        let (acked, kept) = shared.lock().kept();
+        if acked != last || kept <= KEPT_UNMOVED {
+            (since, last) = (now, acked);
+        } else if now.duration_since(since) >= UNMOVED_LIMIT {
+            return;
+        }
+    }
 }
 
 struct ExitDriver {

@@ -31,6 +31,9 @@ pub enum SessionEnd {
     /// The peer's fault: it broke the rules of the multiplexer.
     #[error("the other side broke the protocol of flows: {0}")]
     Mux(Arc<str>),
+    /// The peer's fault: it did not acknowledge for too long what this side keeps for it.
+    #[error("the other side does not acknowledge")]
+    Unacknowledged,
     /// The task that ran it is gone.
     #[error("the session was dropped")]
     Dropped,

@@ -197,6 +197,11 @@ impl Machine {
 
     // --- Sending ---------------------------------------------------------------------------------
 
+    /// How far the other side has acknowledged, and how many bytes beyond that are kept for it.
+    pub fn kept(&self) -> (u64, usize) {
+        (self.sent.acked(), self.sent.len())
+    }
+
     /// Whether a cell may be sent at all: at the exit, whether there is credit.
     pub fn may_send(&self) -> bool {
         match self.side {

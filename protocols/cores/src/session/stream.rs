@@ -83,6 +83,11 @@ impl SessionCore {
         self.machine.session()
     }
 
+    /// How far the other side has acknowledged, and how many bytes beyond that are kept for it.
+    pub(crate) fn kept(&self) -> (u64, usize) {
+        self.machine.kept()
+    }
+
     /// Bytes of data that the largest cell takes in this direction.
     pub(crate) fn largest(&self) -> usize {
         self.sends.capacity(CellSize::Large) - HEADER_LEN

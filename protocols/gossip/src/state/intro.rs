@@ -407,14 +407,15 @@ impl Machine {
         }
     }
 
-    /// Whether a stranger may have us dial there. Where we are follows from what we advertise, or,
-    /// if that is nothing, from the seeds that the operator named: a node in a test network or at
+    /// Whether a stranger may have us dial there. Where we are follows from the literal addresses we
+    /// advertise or, if there is none, from the seeds that the operator named: a node in a test network or at
     /// home meets others there, all others stay out of such networks.
-    fn may_be_told(&self, address: &Address) -> bool {
-        if self.config.advertise.is_empty() {
-            scope::may_dial(address, self.book.seed_addresses().iter())
+    pub(super) fn may_be_told(&self, address: &Address) -> bool {
+        let own = &self.config.advertise;
+        if own.iter().any(|own| own.ip().is_some()) {
+            scope::may_dial(address, own.iter())
         } else {
-            scope::may_dial(address, self.config.advertise.iter())
+            scope::may_dial(address, self.book.seed_addresses().iter())
         }
     }
 

@@ -241,7 +241,7 @@ fn a_harvester_of_addresses_learns_few() {
     }
     assert_eq!(at_once, 4);
     assert!((9..=10).contains(&told), "{told}");
-    // Over as many connections as there can be beside the walks' offers, the node's own bound holds.
+    // Over four connections, which would give forty together, the node's own bound holds.
     let mut bench = Bench::new(config());
     for n in 1..=4 {
         bench.neighbour(n);
@@ -359,4 +359,24 @@ fn s6_who_was_looked_for_is_remembered_at_once() {
     bench.neighbour(2);
     let list: Vec<NodeKey> = bench.remembered().iter().map(|past| past.node).collect();
     assert_eq!(list, [node]);
+}
+
+#[test]
+fn who_advertises_nothing_goes_by_its_seeds() {
+    let mut bench = Bench::new(Config {
+        advertise: Vec::new(),
+        ..config()
+    });
+    let (home, global) = (address("192.168.1.2:4000"), address("20.0.0.2:4000"));
+    assert!(!bench.machine.may_be_told(&home) && bench.machine.may_be_told(&global));
+    let seed = Descriptor {
+        chain: Chain::Dev,
+        node: NodeKey::from(&keys(1).public()),
+        host: home.host.clone(),
+        ports: vec![4000],
+        mask: None,
+    };
+    bench.machine.add_seed(bench.now, seed).unwrap();
+    assert!(bench.machine.may_be_told(&home));
+    assert!(!bench.machine.may_be_told(&address("127.0.0.1:4000")));
 }
