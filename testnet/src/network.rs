@@ -2,7 +2,7 @@
 //! has formed, and takes everything down again. How that looks to a person is
 //! in [`crate::report`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,9 @@ const PREFIX_TRIES: usize = 8;
 const ASK_EVERY: Duration = Duration::from_millis(250);
 /// Rounds in a row in which all must be well before a mesh counts as up; guess.
 const STEADY_ROUNDS: u32 = 3;
+/// How long links may go on changing after everything else is well before the
+/// mesh counts as up all the same: a large one never quite rests. Guess.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a node may take to stop before it is killed: its drain time and
 /// room for a busy machine; guess.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -223,15 +226,26 @@ impl Testnet {
         const STAGE: &str = "the mesh forms";
         let deadline = Instant::now() + self.options.ready_within;
         let mut steady = 0;
+        let (mut links, mut reached) = (BTreeMap::new(), None);
         loop {
             self.all_running(STAGE)?;
             let statuses = self.statuses().await;
             progress(count(self.nodes.len(), &statuses));
+            let links_now = neighbours(&statuses);
+            let same = links_now == links;
+            links = links_now;
             let late = self
                 .nodes
                 .iter()
                 .find_map(|n| self.waiting_for(n, statuses.get(n.name())));
-            steady = if late.is_none() { steady + 1 } else { 0 };
+            if late.is_none() {
+                let since = *reached.get_or_insert_with(Instant::now);
+                // While links change, circuits over them break.
+                let settled = same || since.elapsed() > SETTLE_LIMIT;
+                steady = if settled { steady + 1 } else { 0 };
+            } else {
+                steady = 0;
+            }
             if steady == STEADY_ROUNDS {
                 return self.note_proxies(&statuses);
             }
@@ -459,6 +473,15 @@ impl Drop for Testnet {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// Who is linked with whom.
+fn neighbours(statuses: &BTreeMap<String, Status>) -> BTreeMap<String, BTreeSet<String>> {
+    let linked = |status: &Status| status.neighbours.iter().map(|n| n.node.clone()).collect();
+    statuses
+        .iter()
+        .map(|(name, status)| (name.clone(), linked(status)))
+        .collect()
 }
 
 fn count(nodes: usize, statuses: &BTreeMap<String, Status>) -> Progress {

@@ -33,10 +33,13 @@ const DEFAULT_HOPS: usize = 3;
 /// Fewest nodes with which a circuit of so many hops comes about reliably. The
 /// origin and the hops are different nodes, and one more has to be there
 /// because links by which nodes enter the mesh are in nobody's record, so
-/// routes cannot use them. One hop is the entry neighbour itself.
+/// routes cannot use them. One hop is the entry neighbour itself. Measured:
+/// with 4 nodes, one start in four has no route of 2 or 3 hops, because the
+/// only exit is the entry neighbour itself or hidden behind such links.
 fn nodes_for(hops: usize) -> usize {
     match hops {
         0 | 1 => 2,
+        2 | 3 => 5,
         more => more.saturating_add(2),
     }
 }
@@ -554,7 +557,7 @@ mod tests {
         let few = refused(4, None, None).unwrap();
         assert_eq!(
             few,
-            "3 hops need at least 5 nodes; try --nodes 5 or --hops 1 or 2"
+            "3 hops need at least 5 nodes; try --nodes 5 or --hops 1"
         );
         assert!(refused(3, None, Some("2")).is_some());
         assert!(refused(5, None, Some("6")).is_some());
@@ -563,10 +566,10 @@ mod tests {
                 .unwrap()
                 .contains("--ready neighbours")
         );
-        for (nodes, hops) in [(5, None), (4, Some("2")), (2, Some("1")), (8, Some("6"))] {
+        for (nodes, hops) in [(5, None), (5, Some("2")), (2, Some("1")), (8, Some("6"))] {
             assert_eq!(refused(nodes, None, hops), None);
         }
-        assert_eq!(refused(4, None, Some("2-3")), None, "two are enough");
+        assert_eq!(refused(4, None, Some("1-3")), None, "one is enough");
     }
 
     #[test]
