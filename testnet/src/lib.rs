@@ -4,7 +4,7 @@
 //! [`plan`] works out what a testnet will look like, [`process`] starts and
 //! ends `masqd` processes, [`network`] holds a running testnet together,
 //! [`state`] remembers it for later commands, [`client`] asks its nodes,
-//! [`web`] is a destination and [`fetch`] a client. [`demo`] and [`bench`] are
+//! [`web`] is a destination and [`fetch`] a client. [`demo`] and [`mod@bench`] are
 //! built from these; [`container`] is the counterpart for Docker. How the mesh
 //! itself works is not here but in the crate `masq` and below.
 

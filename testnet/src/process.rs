@@ -260,7 +260,7 @@ impl NodeProcess {
     }
 }
 
-/// The last lines of a log, at most [`TAIL`] bytes; empty when unreadable.
+/// The last lines of a log, at most 2,000 bytes; empty when unreadable.
 #[must_use]
 pub fn log_tail(path: &Path) -> String {
     let read = || -> io::Result<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! The demonstration: a mesh comes up, pages cross it by every proxy, the route
 //! is shown hop by hop with what each hop saw, everything is checked and taken
-//! down. The judging itself is in [`follow`].
+//! down. The judging itself is in [`mod@follow`].
 
 pub mod follow;
 

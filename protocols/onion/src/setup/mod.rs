@@ -132,7 +132,7 @@ impl SetupPackage {
     }
 
     /// Takes bytes that arrived. Only their number is checked; the rest is for
-    /// [`peel`].
+    /// [`peel()`].
     ///
     /// # Errors
     /// [`PeelError::Length`].
