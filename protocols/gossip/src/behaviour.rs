@@ -158,6 +158,16 @@ impl Behaviour {
         }
     }
 
+    /// Somebody asks by a circuit that ends here; answered by [`Event::Reply`] with the same `call`.
+    pub fn on_asked(&mut self, call: u64, payload: Vec<u8>) {
+        self.input(Input::Asked { call, payload });
+    }
+
+    /// What came of an [`Event::Ask`]; `None` when nobody answered.
+    pub fn on_answered(&mut self, call: u64, payload: Option<Vec<u8>>) {
+        self.input(Input::Answered { call, payload });
+    }
+
     /// Says goodbye to everyone and closes all connections. Nobody is dialled or accepted any
     /// more. The Swarm must be polled a little longer for the goodbyes to leave.
     pub fn shutdown(&mut self) {
@@ -237,6 +247,12 @@ impl Behaviour {
     fn order(&mut self, output: Output) -> Option<ToSwarm<Event, Command>> {
         Some(match output {
             Output::Event(event) => ToSwarm::GenerateEvent(event),
+            Output::Ask { call, to, payload } => {
+                ToSwarm::GenerateEvent(Event::Ask { call, to, payload })
+            }
+            Output::Reply { call, payload } => {
+                ToSwarm::GenerateEvent(Event::Reply { call, payload })
+            }
             Output::Dial { peer, addresses } => self.dial(peer, &addresses),
             Output::Send(conn, message) => {
                 let (peer_id, id) = *self.conns.get(&conn)?;

@@ -2,11 +2,21 @@
 //! Commands the other way are methods of [`crate::Behaviour`] and [`crate::state::Machine`].
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::address::Address;
 use crate::descriptor::Descriptor;
 use crate::key::NodeKey;
 use crate::neighbourhood::EntryFor;
+
+/// Longest question or answer that travels in a circuit for an introduction, in bytes. A record
+/// and a few addresses fit.
+pub const MAX_ASK_LEN: usize = 1024;
+/// How long such a question may take, from the wish to the answer. Guess: building a circuit of
+/// three hops and one round trip on it, several times over.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(8);
+/// Name of the service under which a node answers such questions, in circuits that end at it.
+pub const ASK_SERVICE: &str = "masq/gossip/1";
 
 /// How far the node has come into the mesh. Goes back as well as forward.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -193,6 +203,23 @@ pub enum Event {
     PersistVersion(u64),
     /// The list of past neighbours changed: store it.
     Remember(Vec<Remembered>),
+    /// Ask a node by a circuit of its own that ends there, for an introduction; then call
+    /// [`crate::Behaviour::on_answered`].
+    Ask {
+        /// To be handed back with the answer.
+        call: u64,
+        /// Who is asked.
+        to: NodeKey,
+        /// What is asked; at most [`MAX_ASK_LEN`] bytes.
+        payload: Vec<u8>,
+    },
+    /// The answer to [`crate::Behaviour::on_asked`].
+    Reply {
+        /// As it was handed in.
+        call: u64,
+        /// The answer; `None` to close without one.
+        payload: Option<Vec<u8>>,
+    },
 }
 
 impl RefuseReason {

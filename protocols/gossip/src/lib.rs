@@ -35,7 +35,10 @@ pub use config::{
     Config, IpLimits, MAX_ADVERTISED, MAX_HOPS, MAX_NEIGHBOURS, RADIUS_RANGE, Timing,
 };
 pub use descriptor::{Descriptor, DescriptorError, MAX_DESCRIPTOR_LEN, MAX_MASK_LEN, MAX_PORTS};
-pub use event::{DownReason, Event, RefuseReason, Remembered, SeedFailure, Stage, Start};
+pub use event::{
+    ASK_SERVICE, ASK_TIMEOUT, DownReason, Event, MAX_ASK_LEN, RefuseReason, Remembered,
+    SeedFailure, Stage, Start,
+};
 pub use gate::GateError;
 pub use handler::{Command, Handler, Report};
 pub use key::{KeyError, NODE_KEY_LEN, NODE_KEY_TEXT_LEN, NodeKey};

@@ -673,6 +673,14 @@ impl Sim {
             }
             Output::Send(conn, message) => self.send(index, conn, &message),
             Output::Close(conn) => self.end(conn, index),
+            Output::Ask { call, .. } => self.input(
+                index,
+                Input::Answered {
+                    call,
+                    payload: None,
+                },
+            ),
+            Output::Reply { .. } => {}
             Output::Event(event) => {
                 match &event {
                     Event::PersistVersion(version) => self.nodes[index].version = *version,

@@ -92,6 +92,21 @@ pub enum Input {
     Activity(NodeKey),
     /// The stream is of no more use; the machine closes the connection.
     Broken(ConnId, DownReason),
+    /// Somebody asks by a circuit that ends here, whoever it is; the host numbers such calls. The
+    /// machine answers at once, by [`Output::Reply`].
+    Asked {
+        /// The host's name for the call.
+        call: u64,
+        /// What is asked.
+        payload: Vec<u8>,
+    },
+    /// What came of an [`Output::Ask`].
+    Answered {
+        /// The machine's name for the call.
+        call: u64,
+        /// The answer; `None` when no circuit came up, or nobody answered in time.
+        payload: Option<Vec<u8>>,
+    },
 }
 
 /// Something the host must do, in order.
@@ -108,6 +123,23 @@ pub enum Output {
     Send(ConnId, Message),
     /// Send what was given, for a bounded time, then close the connection.
     Close(ConnId),
+    /// Ask a node of the neighbourhood by a circuit of its own that ends there; answer with
+    /// [`Input::Answered`] within [`crate::ASK_TIMEOUT`].
+    Ask {
+        /// The machine's name for the call.
+        call: u64,
+        /// Who is asked.
+        to: NodeKey,
+        /// What is asked; at most [`crate::MAX_ASK_LEN`] bytes.
+        payload: Vec<u8>,
+    },
+    /// Answer an [`Input::Asked`].
+    Reply {
+        /// The host's name for the call.
+        call: u64,
+        /// The answer; at most [`crate::MAX_ASK_LEN`] bytes. `None` to close without one.
+        payload: Option<Vec<u8>>,
+    },
     /// Tell the application.
     Event(Event),
 }
@@ -261,6 +293,11 @@ impl Machine {
                 }
             }
             Input::Broken(conn, reason) => self.close(conn, reason),
+            Input::Asked { call, .. } => self.outputs.push_back(Output::Reply {
+                call,
+                payload: None,
+            }),
+            Input::Answered { .. } => {}
         }
     }
 
