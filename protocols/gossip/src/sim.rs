@@ -29,6 +29,9 @@ use crate::record::{RecordError, SignedRecord};
 use crate::state::{ConnId, Input, Machine, Now, Output, Verifier};
 use crate::wire::Message;
 
+mod watch;
+pub use watch::{Observed, Traffic, Watch};
+
 /// Seconds since 1970 at the beginning of every run.
 pub const EPOCH: u64 = 1_700_000_000;
 /// The TCP port on which simulated nodes listen.
@@ -167,6 +170,7 @@ pub struct Sim {
     messages: u64,
     /// Highest number of neighbours any node ever had.
     worst_degree: usize,
+    watch: Watch,
 }
 
 impl Sim {
@@ -191,6 +195,7 @@ impl Sim {
             bytes: 0,
             messages: 0,
             worst_degree: 0,
+            watch: Watch::default(),
         }
     }
 
@@ -219,6 +224,7 @@ impl Sim {
             events: VecDeque::new(),
             births: 0,
         });
+        self.watch.added();
         self.by_key.insert(key, index);
         self.by_ip.entry(ip).or_insert(index);
         self.at(self.now + delay, What::Birth(index));
@@ -324,6 +330,11 @@ impl Sim {
         self.worst_degree
     }
 
+    /// What was counted at each node and by kind of message.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
     /// Keeps every message from now on. Costs memory.
     pub fn capture(&mut self) {
         self.capture = Some(RefCell::default());
@@ -338,6 +349,7 @@ impl Sim {
     /// else they fall silent.
     pub fn kill(&mut self, index: usize, noticed: bool) {
         self.nodes[index].machine = None;
+        self.watch.died(index, self.now);
         self.nodes[index].wake = Duration::MAX;
         let mine: Vec<ConnId> = self.conns_of(index);
         for conn in mine {
@@ -527,6 +539,7 @@ impl Sim {
             now,
             verifier,
         ));
+        self.watch.born(index, self.now);
         self.drain(index);
     }
 
@@ -608,6 +621,7 @@ impl Sim {
         };
         let (near, far) = (address(to, PORT), address(from, 50_000));
         let key = self.nodes[from].key;
+        self.watch.connected(from, to);
         self.input(
             to,
             Input::Connected {
@@ -650,6 +664,8 @@ impl Sim {
         let degree = machine.links().len();
         let wake = machine.poll_timeout().max(self.now);
         self.worst_degree = self.worst_degree.max(degree);
+        let stage = machine.stage();
+        self.watch.stands(index, self.now, degree, stage);
         if wake < self.nodes[index].wake {
             self.nodes[index].wake = wake;
             self.at(wake, What::Wake(index));
@@ -660,6 +676,8 @@ impl Sim {
         match output {
             Output::Dial { peer, addresses } => {
                 let other = self.by_key.get(&peer).copied().unwrap_or(index);
+                let is_seed = self.nodes[index].spec.seeds.contains(&other);
+                self.watch.dialled(index, other, is_seed);
                 // TCP and noise: three one-way trips before either side may speak.
                 let at = self.now + self.latency(index, other) * 3;
                 self.at(
@@ -673,17 +691,27 @@ impl Sim {
             }
             Output::Send(conn, message) => self.send(index, conn, &message),
             Output::Close(conn) => self.end(conn, index),
-            Output::Ask { call, .. } => self.input(
-                index,
-                Input::Answered {
-                    call,
-                    payload: None,
-                },
-            ),
+            Output::Ask { call, to, .. } => {
+                if let Some(to) = self.index(&to) {
+                    self.watch.asked(index, to);
+                }
+                self.input(
+                    index,
+                    Input::Answered {
+                        call,
+                        payload: None,
+                    },
+                );
+            }
             Output::Reply { .. } => {}
             Output::Event(event) => {
                 match &event {
                     Event::PersistVersion(version) => self.nodes[index].version = *version,
+                    Event::NeighbourUp { node, .. } => {
+                        if let Some(other) = self.index(node) {
+                            self.watch.neighbours(index, other);
+                        }
+                    }
                     Event::Remember(list) => self.nodes[index].remembered = list.clone(),
                     _ => {}
                 }
@@ -712,6 +740,10 @@ impl Sim {
         );
         self.bytes += bytes.len() as u64 + 2;
         self.messages += 1;
+        let by_key = &self.by_key;
+        self.watch.sent(self.now, message, bytes.len() + 2, |key| {
+            by_key.get(key).copied()
+        });
         if let Some(captured) = &self.capture {
             captured.borrow_mut().push(Captured {
                 from: index,
