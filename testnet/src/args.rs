@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::simulate::args::SimulateArgs;
+
 /// A whole masq mesh on this machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -32,6 +34,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Measure a mesh beside the same server fetched directly
     Bench(BenchArgs),
+    /// Simulate many nodes of the protocol in virtual time: no processes, no sockets
+    Simulate(SimulateArgs),
     /// Serve the built-in web server and nothing else
     ServeWeb(ServeWebArgs),
     /// Be one node of a mesh of containers

@@ -5,7 +5,7 @@
 //! ends `masqd` processes, [`network`] holds a running testnet together,
 //! [`state`] remembers it for later commands, [`client`] asks its nodes,
 //! [`web`] is a destination and [`fetch`] a client. [`demo`] and [`mod@bench`] are
-//! built from these; [`container`] is the counterpart for Docker. How the mesh
+//! built from these; [`simulate`] has no mesh but one in virtual time; [`container`] is the counterpart for Docker. How the mesh
 //! itself works is not here but in the crate `masq` and below.
 
 pub mod args;
@@ -21,6 +21,7 @@ pub mod network;
 pub mod plan;
 pub mod process;
 pub mod report;
+pub mod simulate;
 pub mod state;
 pub mod web;
 
