@@ -25,6 +25,17 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// Clips an interval to what there can be: nothing is negative, no share above one.
+    fn clip(self, mut summary: Summary) -> Summary {
+        let most = match self {
+            Self::Share => 1.0,
+            _ => f64::INFINITY,
+        };
+        summary.low = summary.low.map(|low| low.max(0.0));
+        summary.high = summary.high.map(|high| high.min(most));
+        summary
+    }
+
     /// A figure for people, without its unit where the text says it.
     #[must_use]
     pub fn show(self, value: f64) -> String {
@@ -181,7 +192,7 @@ impl Group {
                     name: metric.name.to_string(),
                     text: metric.text.to_string(),
                     unit: metric.unit,
-                    summary: Summary::of(&values),
+                    summary: metric.unit.clip(Summary::of(&values)),
                     values: values
                         .into_iter()
                         .map(|v| v.is_finite().then_some(v))
@@ -198,7 +209,7 @@ impl Group {
                 name: series.name,
                 text: series.text,
                 unit: series.unit,
-                points: together(&same),
+                points: together(&same, series.unit),
             });
         }
         group
@@ -218,12 +229,12 @@ impl Group {
 }
 
 /// Point by point, as far as all go.
-fn together(series: &[&Series]) -> Vec<Point> {
+fn together(series: &[&Series], unit: Unit) -> Vec<Point> {
     let len = series.iter().map(|s| s.points.len()).min().unwrap_or(0);
     (0..len)
         .map(|i| {
             let values: Vec<f64> = series.iter().map(|s| s.points[i].1).collect();
-            let summary = Summary::of(&values);
+            let summary = unit.clip(Summary::of(&values));
             let mean = summary.mean.unwrap_or(0.0);
             Point {
                 x: series[0].points[i].0,
@@ -271,6 +282,20 @@ mod tests {
         let points = &group.series("s").unwrap().points;
         assert_eq!((points[1].x, points[1].mean), (1.0, 4.0));
         assert!(group.metric("c").is_none());
+    }
+
+    #[test]
+    fn intervals_stay_within_what_there_can_be() {
+        let runs = [0.0, 1.0].map(|value| {
+            let mut measures = Measures::default();
+            measures.metric("share", Unit::Share, "", value);
+            measures.metric("count", Unit::Count, "", value);
+            measures
+        });
+        let group = Group::of(10, "join", "t".into(), &runs.iter().collect::<Vec<_>>());
+        let of = |name| group.metric(name).map(|m| (m.summary.low, m.summary.high));
+        assert_eq!(of("share"), Some((Some(0.0), Some(1.0))));
+        assert!(of("count").is_some_and(|(low, high)| low == Some(0.0) && high > Some(1.0)));
     }
 
     #[test]

@@ -76,12 +76,12 @@ fn gossip(args: &GossipArgs, out: &mut dyn Write) -> Result<(), TestnetError> {
             write(name, svg.as_bytes())?;
         }
     }
-    let missed: Vec<String> = report.missed().map(targets::Verdict::line).collect();
-    match missed.first() {
+    let failed = report.missed().count();
+    match report.missed().next() {
         Some(first) if args.check => Err(TestnetError::Checks {
-            failed: missed.len(),
+            failed,
             checks: report.targets.len(),
-            first: first.trim_start_matches("MISSED").trim().to_owned(),
+            first: format!("with {} nodes, {}", first.nodes, first.outcome()),
         }),
         _ => Ok(()),
     }

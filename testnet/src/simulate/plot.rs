@@ -289,24 +289,26 @@ impl Chart {
     fn draw_marks(&self, plane: &mut Plane<'_>) -> Result<(), TestnetError> {
         let style = text(12, PALE);
         for mark in &self.marks {
-            let (points, at, words, pos) = match mark {
+            let (points, at, words, pos, off) = match mark {
                 Mark::Across(y, words) => (
                     [self.at(self.x.from, *y), self.at(self.x.to, *y)],
                     self.at(self.x.to, *y),
                     words,
                     Pos::new(HPos::Right, VPos::Top),
+                    (-6, 5),
                 ),
                 Mark::Up(x, words) => (
                     [self.at(*x, self.y.from), self.at(*x, self.y.to)],
                     self.at(*x, self.y.from),
                     words,
                     Pos::new(HPos::Left, VPos::Bottom),
+                    (6, -5),
                 ),
             };
             plane
                 .draw_series(DashedLineSeries::new(points, 5, 4, PALE.stroke_width(1)))
                 .map_err(failed)?;
-            let shown = EmptyElement::at(at) + Text::new(words.clone(), (5, 4), style.pos(pos));
+            let shown = EmptyElement::at(at) + Text::new(words.clone(), off, style.pos(pos));
             plane.draw_series(std::iter::once(shown)).map_err(failed)?;
         }
         Ok(())

@@ -91,7 +91,11 @@ impl Report {
 }
 
 fn table(out: &mut dyn Write, metrics: &[MetricOfAll]) -> io::Result<()> {
-    let rows = metrics.iter().map(|metric| {
+    // Kinds of messages that hardly occur are in the JSON.
+    let shown = |metric: &&MetricOfAll| {
+        !metric.name.starts_with("bytes_rest_") || metric.summary.max >= Some(0.05)
+    };
+    let rows = metrics.iter().filter(shown).map(|metric| {
         let show =
             |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| metric.unit.show(v));
         let s = &metric.summary;

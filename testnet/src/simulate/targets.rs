@@ -170,6 +170,16 @@ impl Verdict {
     #[must_use]
     pub fn line(&self) -> String {
         let word = if self.ok { "ok    " } else { "MISSED" };
+        let (nodes, scenario) = (self.nodes, self.scenario);
+        format!(
+            "{word}  {nodes:>6} nodes, {scenario:<9}  {}",
+            self.outcome()
+        )
+    }
+
+    /// What was measured, and what should have been.
+    #[must_use]
+    pub fn outcome(&self) -> String {
         let measured = match self.measured {
             Some(value) => self.unit.show(value),
             None => "never".to_owned(),
@@ -179,9 +189,7 @@ impl Verdict {
             Side::AtLeast => "at least",
         };
         format!(
-            "{word}  {:>6} nodes, {:<9}  {}: {measured} ({side} {})",
-            self.nodes,
-            self.scenario,
+            "{}: {measured} ({side} {})",
             self.what,
             self.unit.show(self.line)
         )
