@@ -302,11 +302,11 @@ mod tests {
     fn figures_for_people() {
         let shown = [
             Unit::Share.show(0.999),
-            Unit::Seconds.show(3.14159),
+            Unit::Seconds.show(3.456),
             Unit::Count.show(5.0),
             Unit::Count.show(4.25),
             Unit::BytesPerSecond.show(812.34),
         ];
-        assert_eq!(shown, ["99.90 %", "3.14 s", "5", "4.25", "812.3 B/s"]);
+        assert_eq!(shown, ["99.90 %", "3.46 s", "5", "4.25", "812.3 B/s"]);
     }
 }

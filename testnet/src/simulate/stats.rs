@@ -107,7 +107,6 @@ pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rand::RngExt as _;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng as _;
 

@@ -98,12 +98,11 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
-        match millis {
-            0 => f.write_str("0s"),
-            _ if millis % 3_600_000 == 0 => write!(f, "{}h", millis / 3_600_000),
-            _ if millis % 60_000 == 0 => write!(f, "{}m", millis / 60_000),
-            _ if millis % 1000 == 0 => write!(f, "{}s", millis / 1000),
-            _ => write!(f, "{millis}ms"),
+        let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
+        let whole = units.iter().find(|(unit, _)| millis.is_multiple_of(*unit));
+        match whole {
+            Some((unit, name)) if millis > 0 => write!(f, "{}{name}", millis / unit),
+            _ => f.write_str("0s"),
         }
     }
 }

@@ -134,7 +134,7 @@ impl<'a> World<'a> {
     }
 
     /// How many nodes there ever were.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.nodes.len()
     }
 

@@ -21,7 +21,7 @@ const GOODBYE: Duration = SECOND;
 
 pub(super) fn run(world: &mut World<'_>, rate: Rate, lasting: Duration) -> Measures {
     let begin = world.now();
-    let first_new = world.len();
+    let first_new = world.count();
     let per_second = rate.per_second() * number(world.living().len());
     let mut due = 0.0;
     let mut left = 0usize;

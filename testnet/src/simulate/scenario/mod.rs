@@ -150,7 +150,7 @@ fn whole_run(world: &World<'_>, measures: &mut Measures) {
         "addresses that reached a node they were not meant for",
         world.unmeant() as f64,
     );
-    let ordinary = (0..world.len()).filter(|index| !world.is_seed(*index));
+    let ordinary = (0..world.count()).filter(|index| !world.is_seed(*index));
     let (all, strangers): (Vec<_>, Vec<_>) = ordinary.map(|index| world.learners(index)).unzip();
     let of = |values: Vec<usize>| sorted(values.into_iter().map(number));
     let (all, strangers) = (of(all), of(strangers));
@@ -172,7 +172,7 @@ fn whole_run(world: &World<'_>, measures: &mut Measures) {
     ] {
         measures.metric(name, Unit::Count, text, percentile(values, share));
     }
-    let seeds = (0..world.len()).filter(|index| world.is_seed(*index));
+    let seeds = (0..world.count()).filter(|index| world.is_seed(*index));
     let of_seeds = of(seeds.map(|index| world.learners(index).0).collect());
     measures.metric(
         "seed_learners_p50",
