@@ -248,7 +248,7 @@ impl Machine {
             sources: Sources::default(),
             intro: Introductions::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
-            spread: Spread::new(me, config.radius, start.last_version),
+            spread: Spread::new(config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
                 seek_pause: timing.seek_first,
@@ -368,9 +368,19 @@ impl Machine {
         self.stage
     }
 
-    /// The picture as of the last [`Event::NeighbourhoodChanged`].
+    /// The picture as of the last [`Event::NeighbourhoodChanged`]. Made when it is first asked for.
     pub fn neighbourhood(&self) -> Arc<Neighbourhood> {
-        self.spread.snapshot()
+        self.picture()
+    }
+
+    /// How many records are held, this node's own among them.
+    pub fn records_held(&self) -> usize {
+        self.spread.store.len()
+    }
+
+    /// How many neighbours there are.
+    pub fn degree(&self) -> usize {
+        self.links.len()
     }
 
     /// The node's links, for its operator.
