@@ -228,9 +228,11 @@ impl Machine {
     fn lacks_route(&self) -> bool {
         self.config.originates
             && self.stage == Stage::ConnectedToNeighbour
-            && self.spread.store.in_view().any(|stored| {
-                stored.record.roles.exits && stored.record.node() != self.me
-            })
+            && self
+                .spread
+                .store
+                .in_view()
+                .any(|stored| stored.record.roles.exits && stored.record.node() != self.me)
     }
 
     /// A node that has the links it looks for, knows exits, and still has no route gives up

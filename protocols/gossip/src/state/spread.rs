@@ -400,7 +400,10 @@ impl Machine {
             self.record_at(*slot).is_some_and(|record| {
                 let node = record.node();
                 let asked = mask & (1 << bucket_of(&node)) != 0 && node != peer;
-                asked && theirs.get(&node).is_none_or(|version| *version < record.version)
+                asked
+                    && theirs
+                        .get(&node)
+                        .is_none_or(|version| *version < record.version)
             })
         });
         let news = self.nearest_first(common);

@@ -1,6 +1,8 @@
 //! Whether a route exists: the question behind the stage `RouteFound`. Which
 //! route to take is not decided here, nor anywhere in this crate.
 
+use std::collections::HashMap;
+
 use super::store::{Slot, Store};
 use crate::key::NodeKey;
 
@@ -20,6 +22,44 @@ pub(super) fn route_exists(store: &Store, me: NodeKey, start: &[NodeKey], hops: 
     search.path.extend(store.slot(&me));
     let mut slots = start.iter().filter_map(|node| store.slot(node));
     slots.any(|first| search.extend(first, hops))
+}
+
+/// A shortest path over listed edges from one of the `start` nodes to `to`, never through `me`,
+/// with only nodes that route before it: how a circuit could go there. At most `most` nodes.
+pub(super) fn path_to(
+    store: &Store,
+    me: NodeKey,
+    start: &[NodeKey],
+    to: &NodeKey,
+    most: usize,
+) -> Option<Vec<NodeKey>> {
+    let goal = store.slot(to)?;
+    let own = store.slot(&me);
+    let mut came: HashMap<Slot, Option<Slot>> = HashMap::new();
+    let mut ring: Vec<Slot> = start.iter().filter_map(|node| store.slot(node)).collect();
+    came.extend(ring.iter().map(|slot| (*slot, None)));
+    for _ in 0..most {
+        if came.contains_key(&goal) {
+            let back = std::iter::successors(Some(goal), |slot| came.get(slot).copied().flatten());
+            let mut path: Vec<NodeKey> = back
+                .filter_map(|slot| Some(store.at(slot)?.record.node()))
+                .collect();
+            path.reverse();
+            return Some(path);
+        }
+        let mut next = Vec::new();
+        for slot in ring {
+            let routes = store.at(slot).is_some_and(|s| s.record.roles.routes);
+            for other in store.edges(slot).iter().filter(|_| routes) {
+                if Some(*other) != own && !came.contains_key(other) {
+                    came.insert(*other, Some(slot));
+                    next.push(*other);
+                }
+            }
+        }
+        ring = next;
+    }
+    None
 }
 
 struct Search<'a> {

@@ -595,8 +595,14 @@ mod tests {
         assert_eq!(store.orphans_by()[&ATTACKER], MAX_ORPHANS_PER_CONN + 1);
         // What an edge leads to is no orphan at all.
         store.insert(record(2, &[0]), ATTACKER, Duration::ZERO);
-        assert_eq!(store.at(store.slot(&key(2)).unwrap()).unwrap().distance, Some(1));
-        assert_eq!(store.at(store.slot(&key(2)).unwrap()).unwrap().orphan_since, None);
+        assert_eq!(
+            store.at(store.slot(&key(2)).unwrap()).unwrap().distance,
+            Some(1)
+        );
+        assert_eq!(
+            store.at(store.slot(&key(2)).unwrap()).unwrap().orphan_since,
+            None
+        );
     }
 
     #[test]
