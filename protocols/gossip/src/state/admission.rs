@@ -396,10 +396,10 @@ impl Machine {
                 until: self.now.mono,
             };
         }
-        let reason = if farewell == Farewell::Spliced {
-            DownReason::Spliced
-        } else {
-            DownReason::Left
+        let reason = match farewell {
+            Farewell::Spliced => DownReason::Spliced,
+            Farewell::Spared => DownReason::Spared,
+            _ => DownReason::Left,
         };
         self.close(id, reason);
     }

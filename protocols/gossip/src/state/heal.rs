@@ -20,7 +20,7 @@ const MAX_BOOK_DIALS: usize = 2;
 const BOOK_TICK: Duration = Duration::from_millis(200);
 /// Listed neighbours below which a node that routes looks for more although it has its target;
 /// it does so too while there is no route.
-const MIN_LISTED: usize = 2;
+pub(super) const MIN_LISTED: usize = 2;
 /// Neighbours that a node which does not route looks for; all of them entry links. Guess.
 const CONSUMER_TARGET: usize = 2;
 /// A neighbour that came by itself is noted in the address book after this, and the note of any
