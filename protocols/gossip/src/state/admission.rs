@@ -423,6 +423,7 @@ impl Machine {
         let link = Link {
             since: now,
             ours,
+            ours_since: now,
             theirs,
             chosen,
             entry_asked: None,

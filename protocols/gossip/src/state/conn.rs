@@ -90,6 +90,8 @@ pub(super) struct Debut {
 pub(super) struct Link {
     pub(super) since: Duration,
     pub(super) ours: bool,
+    /// When it became so.
+    pub(super) ours_since: Duration,
     pub(super) theirs: bool,
     /// We looked for it: such links are not spliced away.
     pub(super) chosen: bool,

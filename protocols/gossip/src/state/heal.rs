@@ -239,7 +239,8 @@ impl Machine {
     /// its youngest listed link, to look for another.
     pub(super) fn rewire(&mut self) {
         self.timers.rewire = None;
-        if !self.lacks_route() || self.occupied() < self.config.target {
+        // Below the cap more links are looked for, which costs nobody a link.
+        if !self.lacks_route() || self.occupied() < self.config.cap {
             return;
         }
         self.timers.rewire_pause = (self.timers.rewire_pause * 2).min(REWIRE_MAX);
