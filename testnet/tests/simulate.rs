@@ -128,7 +128,7 @@ fn joining_gives_figures_that_fit_together() {
     assert!((sum - mean(join, "bytes_rest")).abs() < 1e-6);
     // Most of thirty nodes get somewhere.
     assert!(mean(join, "routed") > 0.8 && mean(join, "largest_component") > 0.8);
-    assert!(mean(join, "records_mean") > 10.0 && mean(join, "records_p99") < 30.0);
+    assert!(mean(join, "records_mean") > 10.0 && mean(join, "records_p99") <= 30.0);
     assert_eq!(mean(join, "seed_learners_p50"), 29.0);
     // By when who had a route says the same as the percentiles.
     let joined = &join.series("joined").unwrap().points;

@@ -46,6 +46,8 @@ pub(crate) enum Farewell {
     Spliced,
     /// Another connection between the two is kept.
     Duplicate,
+    /// Both ends have more neighbours than they look for.
+    Spared,
 }
 
 /// A message of the protocol.
@@ -122,6 +124,9 @@ pub enum Message {
     },
     #[doc(hidden)]
     SpliceGo { id: WalkId },
+    /// An offer to part: this end has more neighbours than it looks for.
+    #[doc(hidden)]
+    Spare,
     #[doc(hidden)]
     Digest([[u8; BUCKET_LEN]; DIGEST_BUCKETS]),
     #[doc(hidden)]
@@ -179,6 +184,7 @@ mod kind {
     pub(super) const DIGEST_LIST: u32 = 18;
     pub(super) const WANT: u32 = 19;
     pub(super) const RECORDS: u32 = 20;
+    pub(super) const SPARE: u32 = 24;
 }
 
 impl Message {
@@ -186,6 +192,11 @@ impl Message {
     /// every message that a machine emits.
     pub fn encode(&self) -> Vec<u8> {
         self.to_frame().encode()
+    }
+
+    /// The length of what [`Message::encode`] gives.
+    pub fn encoded_len(&self) -> usize {
+        self.to_frame().encoded_len()
     }
 
     fn to_frame(&self) -> Frame<'_> {
@@ -238,6 +249,7 @@ impl Message {
                     Farewell::Leaving => 1,
                     Farewell::Spliced => 2,
                     Farewell::Duplicate => 3,
+                    Farewell::Spared => 4,
                 };
                 Frame {
                     kind: kind::GOODBYE,
@@ -263,6 +275,10 @@ impl Message {
             Self::EntryReply { granted } => Frame {
                 kind: kind::ENTRY_REPLY,
                 yes: *granted,
+                ..Frame::default()
+            },
+            Self::Spare => Frame {
+                kind: kind::SPARE,
                 ..Frame::default()
             },
             Self::EntryRelease => Frame {
@@ -407,6 +423,7 @@ impl Message {
             kind::GOODBYE => Self::Goodbye(match f.reason {
                 2 => Farewell::Spliced,
                 3 => Farewell::Duplicate,
+                4 => Farewell::Spared,
                 _ => Farewell::Leaving,
             }),
             kind::PING => Self::Ping(f.nonce),
@@ -414,6 +431,7 @@ impl Message {
             kind::ENTRY_ASK => Self::EntryAsk { insist: f.yes },
             kind::ENTRY_REPLY => Self::EntryReply { granted: f.yes },
             kind::ENTRY_RELEASE => Self::EntryRelease,
+            kind::SPARE => Self::Spare,
             kind::DIGEST => {
                 let (buckets, rest) = f.data.as_chunks::<BUCKET_LEN>();
                 let buckets = buckets.try_into().ok().filter(|_| rest.is_empty());

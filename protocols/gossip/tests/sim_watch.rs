@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use masq_gossip::sim::{Network, NodeSpec, Sim};
-use masq_gossip::{Chain, Config, Stage};
+use masq_gossip::{Chain, Config};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,45 +28,20 @@ fn mesh(seed: u64, n: usize) -> Sim {
 
 #[test]
 fn kinds_add_up_to_the_traffic() {
-    let mut sim = mesh(1, 20);
-    sim.run(20 * SECOND);
-    let kinds = sim.watch().kinds();
-    let bytes: u64 = kinds.iter().map(|(_, t)| t.bytes).sum();
-    let messages: u64 = kinds.iter().map(|(_, t)| t.messages).sum();
-    assert_eq!((bytes, messages), {
-        let (bytes, messages) = sim.traffic();
-        (bytes, messages)
-    });
-    for kind in ["debut", "accept", "records", "introductions", "ping"] {
-        assert!(kinds.iter().any(|(name, _)| *name == kind), "{kind}");
+    for lean in [false, true] {
+        let mut sim = mesh(1, 20);
+        if lean {
+            sim.lean();
+        }
+        sim.run(20 * SECOND);
+        let kinds = sim.watch().kinds();
+        let bytes: u64 = kinds.iter().map(|(_, t)| t.bytes).sum();
+        let messages: u64 = kinds.iter().map(|(_, t)| t.messages).sum();
+        assert_eq!((bytes, messages), sim.traffic());
+        for kind in ["debuts", "answers", "records", "introductions", "pings"] {
+            assert!(kinds.iter().any(|(name, _)| *name == kind), "{kind}");
+        }
     }
-}
-
-#[test]
-fn routes_and_few_neighbours_are_timed_from_birth() {
-    let mut sim = mesh(2, 20);
-    let took = sim.run_until(30 * SECOND, Sim::all_routed).unwrap();
-    let watch = sim.watch();
-    for index in 0..sim.len() {
-        let node = watch.node(index);
-        let (born, routed) = (node.born().unwrap(), node.routed().unwrap());
-        assert_eq!(born, Duration::from_millis(200 * index as u64));
-        assert!(born < routed && routed <= took);
-        // Whoever comes is alone for a moment, and the first two until there are three.
-        let few = node.longest_few(sim.now());
-        assert!(few > Duration::ZERO && few < 30 * SECOND, "{few:?}");
-    }
-    let few = sim.watch().node(5).longest_few(sim.now());
-    sim.run(10 * SECOND);
-    assert_eq!(sim.watch().node(5).longest_few(sim.now()), few);
-    // With all others dead, there are no longer three.
-    for index in (0..20).filter(|index| *index != 5) {
-        sim.kill(index, true);
-    }
-    sim.run(60 * SECOND);
-    assert_eq!(sim.machine(5).unwrap().stage(), Stage::NotConnected);
-    assert_eq!(sim.watch().node(5).longest_few(sim.now()), few);
-    assert!(sim.watch().node(5).route_losses() >= 1);
 }
 
 #[test]
@@ -74,19 +49,35 @@ fn addresses_are_known_to_those_who_were_meant() {
     for seed in 1..4 {
         let mut sim = mesh(seed, 24);
         sim.run(60 * SECOND);
-        let watch = sim.watch();
-        assert_eq!(watch.unmeant(), 0);
+        assert_eq!(sim.watch().unmeant(), 0);
         for index in 0..sim.len() {
-            let node = watch.node(index);
-            assert!(node.learners().all(|other| other != index));
-            let links = sim.links(index);
-            for (other, _) in &links {
-                let other = sim.index(other).unwrap();
-                assert!(node.learners().any(|learner| learner == other));
+            let known_to = &sim.count(index).known_to;
+            assert!(!known_to.contains(&(index as u32)));
+            let neighbours = sim.watch().neighbours(index);
+            assert!(neighbours.is_subset(known_to));
+            for (other, _) in sim.links(index) {
+                let other = sim.index(&other).unwrap() as u32;
+                assert!(neighbours.contains(&other));
             }
-            assert!(node.learner_count() >= node.stranger_count() + links.len());
         }
         // Everybody was a guest of the seed.
-        assert_eq!(watch.node(0).learner_count(), 23);
+        assert_eq!(sim.count(0).known_to.len(), 23);
+    }
+}
+
+/// A node at its stage has a route over all edges, and none when no edge is there; the machine
+/// judges by the same search.
+#[test]
+fn routes_over_the_edges_that_hold() {
+    let mut sim = mesh(3, 20);
+    assert!(sim.run_until(60 * SECOND, Sim::all_routed).is_some());
+    for index in 0..sim.len() {
+        let machine = sim.machine(index).unwrap();
+        assert!(machine.has_route_over(|_, _| true));
+        assert!(!machine.has_route_over(|_, _| false));
+        // Not without its own first step, nor without any other.
+        let me = machine.me();
+        assert!(!machine.has_route_over(|from, _| *from != me));
+        assert!(!machine.has_route_over(|from, _| *from == me));
     }
 }

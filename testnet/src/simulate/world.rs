@@ -4,12 +4,13 @@
 //! [`super::scenario`].
 //!
 //! Beyond driving, this needs of the engine the counters of
-//! [`masq_gossip::sim::Watch`].
+//! [`masq_gossip::sim::NodeCount`] and [`masq_gossip::sim::Watch`].
 
 use std::time::Duration;
 
 use masq_gossip::sim::{Network, NodeSpec, Sim};
-use masq_gossip::{Chain, Config, EntryFor, MAX_NEIGHBOURS, NodeKey, Stage};
+use masq_gossip::state::Machine;
+use masq_gossip::{Chain, Config, MAX_NEIGHBOURS, NodeKey, Stage};
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha20Rng;
@@ -21,8 +22,6 @@ use super::progress::Meter;
 /// Share of the nodes that others join through, and how many of those each newcomer knows.
 const SEED_SHARE: f64 = 0.01;
 const SEEDS_KNOWN: usize = 3;
-/// Events of the machines are thrown away this often: the counters say what is needed. Memory only.
-const FORGET: Duration = Duration::from_secs(10);
 /// Separates the randomness of this file from that of the engine, which has the same seed.
 const STREAM: u64 = 0x776f_726c_6400;
 
@@ -35,7 +34,6 @@ pub struct World<'a> {
     seeds: Vec<usize>,
     nodes: Vec<Node>,
     parted: bool,
-    forgotten: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +62,8 @@ impl<'a> World<'a> {
             seeds: (0..seed_count(n)).collect(),
             nodes: Vec::with_capacity(n),
             parted: false,
-            forgotten: Duration::ZERO,
         };
+        world.sim.lean();
         let seeds = world.seeds.len();
         let mut exits: Vec<bool> = (0..n).map(|i| i < plan.exits.of(n).max(1)).collect();
         exits.shuffle(&mut world.rng);
@@ -127,10 +125,6 @@ impl<'a> World<'a> {
     pub fn run(&mut self, time: Duration) {
         self.sim.run(time);
         self.meter.advance(time);
-        if self.now() >= self.forgotten + FORGET {
-            self.forgotten = self.now();
-            (0..self.nodes.len()).for_each(|index| drop(self.sim.take_events(index)));
-        }
     }
 
     /// How many nodes there ever were.
@@ -190,29 +184,29 @@ impl<'a> World<'a> {
 
     /// When a node was born.
     pub fn born(&self, index: usize) -> Option<Duration> {
-        self.sim.watch().node(index).born()
+        self.sim.count(index).born
     }
 
     /// When it first had a route by its own account.
     pub fn routed(&self, index: usize) -> Option<Duration> {
-        self.sim.watch().node(index).routed()
+        self.sim.count(index).routed
     }
 
     /// The longest time a node had fewer than two neighbours, while there were three nodes.
     pub fn longest_few(&self, index: usize) -> Duration {
-        self.sim.watch().node(index).longest_few(self.now())
-    }
-
-    /// How often a node lost its route, by its own account.
-    pub fn route_losses(&self, index: usize) -> u32 {
-        self.sim.watch().node(index).route_losses()
+        let count = self.sim.count(index);
+        let open = count
+            .poor_since
+            .map(|since| self.now().saturating_sub(since));
+        count.longest_poor.max(open.unwrap_or_default())
     }
 
     /// How many other nodes ever learned a node's address, and how many of them never were its
     /// neighbours.
     pub fn learners(&self, index: usize) -> (usize, usize) {
-        let node = self.sim.watch().node(index);
-        (node.learner_count(), node.stranger_count())
+        let known_to = &self.sim.count(index).known_to;
+        let neighbours = self.sim.watch().neighbours(index);
+        (known_to.len(), known_to.difference(neighbours).count())
     }
 
     /// How often a node dialled another whose address it was not meant to have.
@@ -236,15 +230,10 @@ impl<'a> World<'a> {
         kinds.map(|(kind, traffic)| (kind, traffic.bytes)).collect()
     }
 
-    /// Records of others that a living node holds within its radius.
+    /// Records that a living node holds, its own among them.
     pub fn records(&self, index: usize) -> usize {
         let machine = self.sim.machine(index);
-        machine.map_or(0, |machine| machine.neighbourhood().len())
-    }
-
-    /// Number of neighbours of a node, by its own account.
-    pub fn degree(&self, index: usize) -> usize {
-        self.sim.links(index).len()
+        machine.map_or(0, Machine::records_held)
     }
 
     /// The living nodes and the links that hold between them now.
@@ -253,17 +242,15 @@ impl<'a> World<'a> {
         let mut links = vec![Vec::new(); self.nodes.len()];
         for index in &living {
             let known = self.sim.links(*index).into_iter();
-            links[*index] = known
-                .filter_map(|(key, entry)| Some((self.sim.index(&key)?, entry)))
-                .collect();
+            links[*index] = known.filter_map(|(key, _)| self.sim.index(&key)).collect();
         }
         let both = |a: usize, b: usize| {
             let parted = self.parted && self.nodes[a].half != self.nodes[b].half;
-            !parted && links[b].iter().any(|(other, _)| *other == a)
+            !parted && links[b].contains(&a)
         };
         let hold = links.iter().enumerate().map(|(a, list)| {
-            let hold = list.iter().filter(|(b, _)| both(a, *b));
-            hold.copied().collect()
+            let hold = list.iter().copied().filter(|b| both(a, *b));
+            hold.collect()
         });
         let links = hold.collect();
         Picture { living, links }
@@ -281,20 +268,12 @@ impl<'a> World<'a> {
         if !self.at_route(index) {
             return false;
         }
-        let Some(machine) = self.sim.machine(index) else {
-            return false;
+        let holds = |a: &NodeKey, b: &NodeKey| {
+            let ends = self.sim.index(a).zip(self.sim.index(b));
+            ends.is_some_and(|(a, b)| picture.links[a].contains(&b))
         };
-        let view = machine.neighbourhood();
-        let search = Search {
-            sim: &self.sim,
-            picture,
-            view: &view,
-        };
-        let mut path = vec![index];
-        let entries = picture.links[index].iter();
-        entries
-            .filter(|(_, entry)| entry.ours())
-            .any(|(first, _)| search.extend(&mut path, *first, machine.config().min_hops))
+        let machine = self.sim.machine(index);
+        machine.is_some_and(|machine| machine.has_route_over(holds))
     }
 }
 
@@ -309,54 +288,15 @@ fn seed_count(n: usize) -> usize {
     ((n as f64 * SEED_SHARE).ceil() as usize).max(1)
 }
 
-struct Search<'a> {
-    sim: &'a Sim,
-    picture: &'a Picture,
-    view: &'a masq_gossip::Neighbourhood,
-}
-
-impl Search<'_> {
-    /// As the machine looks for routes, but over links that hold only.
-    fn extend(&self, path: &mut Vec<usize>, next: usize, left: u8) -> bool {
-        if path.contains(&next) {
-            return false;
-        }
-        let key = self.sim.key(next);
-        let Some(record) = self.view.record(&key) else {
-            return false;
-        };
-        if left <= 1 {
-            return record.roles.exits;
-        }
-        if !record.roles.routes {
-            return false;
-        }
-        path.push(next);
-        let known = self.view.edges(&key);
-        let found = known.iter().any(|node: &NodeKey| {
-            let onward = self.sim.index(node);
-            onward.is_some_and(|onward| {
-                self.picture.hold(next, onward) && self.extend(path, onward, left - 1)
-            })
-        });
-        path.pop();
-        found
-    }
-}
-
 /// Living nodes and the links that hold between them at one moment.
 #[derive(Debug)]
 pub struct Picture {
     /// The nodes.
     pub living: Vec<usize>,
-    links: Vec<Vec<(usize, EntryFor)>>,
+    links: Vec<Vec<usize>>,
 }
 
 impl Picture {
-    fn hold(&self, a: usize, b: usize) -> bool {
-        self.links[a].iter().any(|(other, _)| *other == b)
-    }
-
     /// How many links of a node hold.
     #[must_use]
     pub fn degree(&self, index: usize) -> usize {
@@ -386,7 +326,7 @@ impl Picture {
             let mut queue = vec![*start];
             while let Some(node) = queue.pop() {
                 size += 1;
-                for (other, _) in &self.links[node] {
+                for other in &self.links[node] {
                     if !std::mem::replace(&mut seen[*other], true) {
                         queue.push(*other);
                     }

@@ -1,20 +1,15 @@
-//! What is counted while the simulator runs, beside the machines and without
-//! any influence on them: when nodes got a route, how long they had fewer than
-//! two neighbours, bytes by kind of message, and who ever learned whose address
-//! and whether it was meant to. How the machines are driven is in [`super`].
+//! What is counted on the wire while the simulator runs, without any influence
+//! on the machines: bytes by kind of message, who ever was whose neighbour, and
+//! whether addresses reach those only for whom they were meant. What is counted
+//! of a node by itself is in [`super::count`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::card::WalkId;
-use crate::event::Stage;
 use crate::key::NodeKey;
 use crate::wire::Message;
 
-/// Below this many neighbours a node counts as poorly connected. From the design.
-const FEW: usize = 2;
-/// From this many living nodes on everybody can have [`FEW`] neighbours.
-const ENOUGH: usize = FEW + 1;
 /// How long the origin of a walk is kept at least. A card counts for less (guess: twice its 90 s).
 const WALKS_KEPT: Duration = Duration::from_secs(180);
 
@@ -27,89 +22,22 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
-/// What was observed of one node; it stays when the node dies.
-#[derive(Debug, Clone, Default)]
-pub struct Observed {
-    born: Option<Duration>,
-    routed: Option<Duration>,
-    alive: bool,
-    at_route: bool,
-    route_losses: u32,
-    few_since: Option<Duration>,
-    longest_few: Duration,
-    learners: HashSet<u32>,
-    neighbours: HashSet<u32>,
-}
-
-impl Observed {
-    /// When the node was first born.
-    pub fn born(&self) -> Option<Duration> {
-        self.born
-    }
-
-    /// When it was first at `RouteFound`.
-    pub fn routed(&self) -> Option<Duration> {
-        self.routed
-    }
-
-    /// How often its stage fell back from `RouteFound`.
-    pub fn route_losses(&self) -> u32 {
-        self.route_losses
-    }
-
-    /// The longest time it lived with fewer than two neighbours in a row, while there were three
-    /// nodes or more; a time that has not ended counts up to `now`.
-    pub fn longest_few(&self, now: Duration) -> Duration {
-        let open = self.few_since.map(|since| now.saturating_sub(since));
-        self.longest_few.max(open.unwrap_or_default())
-    }
-
-    /// Every node that ever knew this node's address: it dialled it, or one of the two was
-    /// connected to the other.
-    pub fn learners(&self) -> impl Iterator<Item = usize> {
-        self.learners.iter().map(|index| *index as usize)
-    }
-
-    /// How many those are.
-    pub fn learner_count(&self) -> usize {
-        self.learners.len()
-    }
-
-    /// How many of them never became a neighbour.
-    pub fn stranger_count(&self) -> usize {
-        self.learners.difference(&self.neighbours).count()
-    }
-
-    fn end_of_few(&mut self, now: Duration) {
-        if let Some(since) = self.few_since.take() {
-            self.longest_few = self.longest_few.max(now.saturating_sub(since));
-        }
-    }
-}
-
 /// All counters of one run.
 #[derive(Debug, Default)]
 pub struct Watch {
-    nodes: Vec<Observed>,
-    living: usize,
     kinds: HashMap<&'static str, Traffic>,
+    /// By index: who ever was a neighbour.
+    neighbours: Vec<BTreeSet<u32>>,
     /// Whose card goes on each walk: this generation and the one before.
     walks: [HashMap<WalkId, u32>; 2],
     walks_since: Duration,
-    /// Owner and learner: the owner sealed its address to the learner, or asked it.
+    /// Owner and learner: the owner sealed its address to the learner, or one asked the other in a
+    /// circuit.
     consents: HashSet<(u32, u32)>,
     unmeant: u64,
 }
 
 impl Watch {
-    /// What was observed of a node, by its index.
-    ///
-    /// # Panics
-    /// When there is no such node.
-    pub fn node(&self, index: usize) -> &Observed {
-        &self.nodes[index]
-    }
-
     /// Messages and bytes by kind, in order of the kinds' names.
     pub fn kinds(&self) -> Vec<(&'static str, Traffic)> {
         let mut kinds: Vec<_> = self.kinds.iter().map(|(kind, t)| (*kind, *t)).collect();
@@ -117,84 +45,31 @@ impl Watch {
         kinds
     }
 
-    /// How often a node dialled another whose address it was not meant to have: no seed of its
-    /// own, never connected before, and the other never sealed its address to it.
+    /// Nodes that ever were neighbours of a node, by its own account.
+    pub fn neighbours(&self, index: usize) -> &BTreeSet<u32> {
+        const NONE: &BTreeSet<u32> = &BTreeSet::new();
+        self.neighbours.get(index).unwrap_or(NONE)
+    }
+
+    /// How often an honest node dialled another whose address it was not meant to have: no seed of
+    /// its own, never connected before, and the other never sealed its address to it.
     pub fn unmeant(&self) -> u64 {
         self.unmeant
     }
 
-    pub(super) fn added(&mut self) {
-        self.nodes.push(Observed::default());
+    pub(super) fn neighbour(&mut self, index: usize, other: usize) {
+        if self.neighbours.len() <= index {
+            self.neighbours.resize_with(index + 1, BTreeSet::new);
+        }
+        self.neighbours[index].insert(other as u32);
     }
 
-    pub(super) fn born(&mut self, index: usize, now: Duration) {
-        let node = &mut self.nodes[index];
-        if !node.alive {
-            self.living += 1;
-        }
-        node.alive = true;
-        node.at_route = false;
-        node.born.get_or_insert(now);
-        if self.living == ENOUGH {
-            for node in self.nodes.iter_mut().filter(|node| node.alive) {
-                // Whoever has enough is noted as soon as its machine is next heard.
-                node.few_since.get_or_insert(now);
-            }
-        } else if self.living > ENOUGH {
-            self.nodes[index].few_since = Some(now);
-        }
-    }
-
-    pub(super) fn died(&mut self, index: usize, now: Duration) {
-        let node = &mut self.nodes[index];
-        if !node.alive {
-            return;
-        }
-        node.alive = false;
-        node.end_of_few(now);
-        self.living -= 1;
-        if self.living < ENOUGH {
-            self.nodes.iter_mut().for_each(|node| node.end_of_few(now));
-        }
-    }
-
-    /// How a living node stands, after each thing that happened to it.
-    pub(super) fn stands(&mut self, index: usize, now: Duration, degree: usize, stage: Stage) {
-        let node = &mut self.nodes[index];
-        if degree >= FEW {
-            node.end_of_few(now);
-        } else if self.living >= ENOUGH {
-            node.few_since.get_or_insert(now);
-        }
-        let at_route = stage == Stage::RouteFound;
-        if at_route {
-            node.routed.get_or_insert(now);
-        } else if node.at_route {
-            node.route_losses += 1;
-        }
-        node.at_route = at_route;
-    }
-
-    pub(super) fn neighbours(&mut self, index: usize, other: usize) {
-        self.nodes[index].neighbours.insert(other as u32);
-    }
-
-    /// A node dials: it knows the address.
-    pub(super) fn dialled(&mut self, learner: usize, owner: usize, is_seed: bool) {
-        if learner == owner {
-            return;
-        }
-        let pair = (owner as u32, learner as u32);
-        let new = self.nodes[owner].learners.insert(pair.1);
-        if new && !is_seed && !self.consents.contains(&pair) {
+    /// A node dials another for the first time that is none of its seeds, and that it was not
+    /// connected with.
+    pub(super) fn dialled(&mut self, learner: usize, owner: usize) {
+        if learner != owner && !self.consents.contains(&(owner as u32, learner as u32)) {
             self.unmeant += 1;
         }
-    }
-
-    /// Two nodes are connected: each sees where the other is.
-    pub(super) fn connected(&mut self, from: usize, to: usize) {
-        self.nodes[from].learners.insert(to as u32);
-        self.nodes[to].learners.insert(from as u32);
     }
 
     /// Two nodes tell each other their addresses in a circuit that one made to the other.
@@ -274,12 +149,10 @@ fn named_in(card: &[u8]) -> Option<NodeKey> {
 
 fn kind(message: &Message) -> &'static str {
     match message {
-        Message::Debut { .. } => "debut",
-        Message::Accept { .. } => "accept",
-        Message::Refuse { .. } => "refuse",
-        Message::Goodbye(_) => "goodbye",
-        Message::Ping(_) => "ping",
-        Message::Pong(_) => "pong",
+        Message::Debut { .. } => "debuts",
+        Message::Accept { .. } | Message::Refuse { .. } => "answers",
+        Message::Goodbye(_) | Message::Spare => "partings",
+        Message::Ping(_) | Message::Pong(_) => "pings",
         Message::EntryAsk { .. } | Message::EntryReply { .. } | Message::EntryRelease => "entry",
         Message::Walk { .. }
         | Message::Taken { .. }
@@ -290,6 +163,9 @@ fn kind(message: &Message) -> &'static str {
         }
         Message::Digest(_) | Message::DigestList { .. } | Message::Want(_) => "digests",
         Message::Records(_) => "records",
+        // So that a new message need not be sorted here to be counted.
+        #[allow(unreachable_patterns)]
+        _ => "other",
     }
 }
 
@@ -300,23 +176,12 @@ mod tests {
     #[test]
     fn an_address_nobody_gave_is_counted() {
         let mut watch = Watch::default();
-        (0..4).for_each(|_| watch.added());
-        watch.dialled(1, 0, true);
         watch.asked(2, 0);
-        watch.dialled(0, 2, false);
-        watch.connected(1, 3);
-        watch.dialled(3, 1, false);
+        watch.dialled(0, 2);
+        watch.dialled(2, 0);
+        watch.dialled(3, 3);
         assert_eq!(watch.unmeant(), 0);
-        watch.dialled(3, 0, false);
-        watch.dialled(3, 0, false);
-        assert_eq!(watch.unmeant(), 1, "once per pair");
-        let learners = |index: usize| {
-            let mut all: Vec<usize> = watch.node(index).learners().collect();
-            all.sort_unstable();
-            all
-        };
-        assert_eq!(learners(0), [1, 3]);
-        assert_eq!(learners(1), [3]);
-        assert_eq!(learners(2), [0]);
+        watch.dialled(3, 0);
+        assert_eq!(watch.unmeant(), 1);
     }
 }

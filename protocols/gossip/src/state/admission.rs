@@ -396,10 +396,10 @@ impl Machine {
                 until: self.now.mono,
             };
         }
-        let reason = if farewell == Farewell::Spliced {
-            DownReason::Spliced
-        } else {
-            DownReason::Left
+        let reason = match farewell {
+            Farewell::Spliced => DownReason::Spliced,
+            Farewell::Spared => DownReason::Spared,
+            _ => DownReason::Left,
         };
         self.close(id, reason);
     }
@@ -423,6 +423,7 @@ impl Machine {
         let link = Link {
             since: now,
             ours,
+            ours_since: now,
             theirs,
             chosen,
             entry_asked: None,

@@ -23,6 +23,7 @@ mod stage;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,7 +35,7 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
 
 use crate::address::Address;
-use crate::card::WalkId;
+use crate::card::{Card, WalkId};
 use crate::config::Config;
 use crate::descriptor::{Descriptor, DescriptorError};
 use crate::event::{DownReason, Event, SeedFailure, Stage, Start};
@@ -144,9 +145,14 @@ pub enum Output {
     Event(Event),
 }
 
-/// Verifies records. The default remembers nothing beyond what the machine holds; a simulator
-/// of many nodes hands in one that checks each record once for all of them.
+/// Verifies records and cards. The default remembers nothing beyond what the machine holds; a
+/// simulator of many nodes hands in one that checks each signature once for all of them.
 pub trait Verifier: Send {
+    /// Whether a node signed a message (that is no record).
+    fn is_signed(&mut self, node: &NodeKey, message: &[u8], signature: &[u8]) -> bool {
+        crate::key::is_signed(node, message, signature)
+    }
+
     /// As [`SignedRecord::parse`].
     ///
     /// # Errors
@@ -183,6 +189,8 @@ struct Timers {
     /// When to give up a link, if there still is no route by then; and the pause before the next time.
     rewire: Option<Duration>,
     rewire_pause: Duration,
+    /// When to offer a neighbour to part, while there are some to spare.
+    trim: Option<Duration>,
 }
 
 /// One node of the mesh.
@@ -248,7 +256,7 @@ impl Machine {
             sources: Sources::default(),
             intro: Introductions::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
-            spread: Spread::new(me, config.radius, start.last_version),
+            spread: Spread::new(config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
                 seek_pause: timing.seek_first,
@@ -258,6 +266,7 @@ impl Machine {
                 probe: now.mono + timing.probe,
                 rewire: None,
                 rewire_pause: heal::REWIRE_FIRST,
+                trim: None,
             },
             stage: Stage::NotConnected,
             stopping: false,
@@ -290,6 +299,7 @@ impl Machine {
             Input::Activity(peer) => {
                 if let Some(conn) = self.links.get(&peer).and_then(|id| self.conns.get_mut(id)) {
                     conn.last_heard = now.mono;
+                    conn.in_use = Some(now.mono);
                 }
             }
             Input::Broken(conn, reason) => self.close(conn, reason),
@@ -315,6 +325,7 @@ impl Machine {
             running(self.timers.entry),
             running(self.timers.publish),
             running(self.timers.rewire),
+            running(self.timers.trim),
             self.spread.due(),
             self.intro.next_deadline(),
             self.dials.values().map(|dial| dial.until).min(),
@@ -346,6 +357,9 @@ impl Machine {
             if self.timers.rewire.is_some_and(|at| at <= now.mono) {
                 self.rewire();
             }
+            if self.timers.trim.is_some_and(|at| at <= now.mono) {
+                self.trim();
+            }
             self.seek();
         }
         if self.spread.due().is_some_and(|at| at <= now.mono) {
@@ -368,9 +382,19 @@ impl Machine {
         self.stage
     }
 
-    /// The picture as of the last [`Event::NeighbourhoodChanged`].
+    /// The picture as of the last [`Event::NeighbourhoodChanged`]. Made when it is first asked for.
     pub fn neighbourhood(&self) -> Arc<Neighbourhood> {
-        self.spread.snapshot()
+        self.picture()
+    }
+
+    /// How many records are held, this node's own among them.
+    pub fn records_held(&self) -> usize {
+        self.spread.store.len()
+    }
+
+    /// How many neighbours there are.
+    pub fn degree(&self) -> usize {
+        self.links.len()
     }
 
     /// The node's links, for its operator.
@@ -493,6 +517,7 @@ impl Machine {
             Message::EntryAsk { insist } => self.on_entry_ask(id, insist),
             Message::EntryReply { granted } => self.on_entry_reply(id, granted),
             Message::EntryRelease => self.on_entry_release(id),
+            Message::Spare => self.on_spare(id),
             Message::SpliceAsk { id: walk, card } => self.on_splice_ask(id, walk, &card),
             Message::SpliceReply {
                 id: walk,
@@ -647,6 +672,7 @@ impl Machine {
         self.publish_soon();
         self.spread.topology_changed(self.now.mono);
         self.update_stage();
+        self.plan_trim();
     }
 
     fn link_views(&self) -> Vec<LinkView> {
@@ -674,18 +700,51 @@ impl Machine {
         }
     }
 
-    fn has_route(&self) -> bool {
-        let starts = |wanted: fn(EntryFor) -> bool| {
-            self.each_link()
-                .filter(move |(_, _, link)| wanted(link.entry()))
-                .map(|(_, conn, _)| conn.peer)
-        };
-        let start: Vec<NodeKey> = if self.config.originates {
-            starts(EntryFor::ours).collect()
+    /// Neighbours on whose links our circuits begin; where there are none of our own, those on
+    /// which they could.
+    fn starts(&self) -> Vec<NodeKey> {
+        let wanted = if self.config.originates {
+            EntryFor::ours
         } else {
-            starts(EntryFor::listed).collect()
+            EntryFor::listed
         };
+        let links = self.each_link();
+        let wanted = links.filter(|(_, _, link)| wanted(link.entry()));
+        wanted.map(|(_, conn, _)| conn.peer).collect()
+    }
+
+    fn has_route(&self) -> bool {
+        let start = self.starts();
         route_exists(&self.spread.store, self.me, &start, self.config.min_hops)
+    }
+
+    /// Whether there is a route over those of the known edges for which `holds` says that they are
+    /// there. For simulations, which know.
+    pub fn has_route_over(&self, holds: impl Fn(&NodeKey, &NodeKey) -> bool) -> bool {
+        let start = self.starts();
+        stage::route_over(
+            &self.spread.store,
+            self.me,
+            &start,
+            self.config.min_hops,
+            holds,
+        )
+    }
+
+    /// The way that a circuit of this node to another one could take, the other one last. For
+    /// simulations: real circuits are routed elsewhere.
+    pub(crate) fn path_to(&self, node: &NodeKey) -> Option<Vec<NodeKey>> {
+        let most = usize::from(crate::config::MAX_HOPS);
+        stage::path_to(&self.spread.store, self.me, &self.starts(), node, most)
+    }
+
+    /// Reads a card that came for a walk.
+    fn read_card(&mut self, bytes: &[u8], id: &WalkId) -> Option<Card> {
+        let verifier = &mut self.verifier;
+        let signed = |node: &NodeKey, message: &[u8], signature: &[u8]| {
+            verifier.is_signed(node, message, signature)
+        };
+        Card::parse_with(bytes, id, self.config.chain, self.now.unix, signed)
     }
 
     fn new_walk_id(&mut self) -> WalkId {

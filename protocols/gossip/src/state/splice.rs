@@ -115,7 +115,7 @@ impl Machine {
         id: WalkId,
         bytes: &[u8],
     ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
-        let card = Card::parse(bytes, &id, self.config.chain, self.now.unix)?;
+        let card = self.read_card(bytes, &id)?;
         let end = self.conns.get(&from)?.peer;
         let fine = !self.stopping
             && !card.entry_only

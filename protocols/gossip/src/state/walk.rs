@@ -15,6 +15,8 @@ use crate::key::NodeKey;
 const MAX_PATHS: usize = 512;
 /// Most own cards under way. Guess.
 const MAX_OWN: usize = 16;
+/// A walk that has not been answered after this counts as lost. Guess: sixteen steps and back.
+const ANSWER_TIME: Duration = Duration::from_secs(3);
 /// Most offers to take a newcomer at a time: as many as there are slots.
 const MAX_TAKES: usize = crate::config::MAX_NEIGHBOURS;
 /// Most of them for walks that came over one connection: one neighbour cannot keep all slots. Guess.
@@ -35,6 +37,7 @@ pub(super) struct Path {
 pub(super) struct OwnWalk {
     pub(super) secret: SealSecret,
     until: Duration,
+    sent: Duration,
     answers: Answers,
 }
 
@@ -131,6 +134,7 @@ impl Introductions {
         id: WalkId,
         secret: SealSecret,
         may_splice: bool,
+        now: Duration,
         until: Duration,
     ) {
         if self.own.len() >= MAX_OWN
@@ -148,9 +152,18 @@ impl Introductions {
             OwnWalk {
                 secret,
                 until,
+                sent: now,
                 answers,
             },
         );
+    }
+
+    /// How many walks of ours may still be answered by their ends.
+    pub(super) fn under_way(&self, now: Duration) -> usize {
+        let fresh = self.own.values().filter(|own| {
+            matches!(own.answers, Answers::First { .. }) && now < own.sent + ANSWER_TIME
+        });
+        fresh.count()
     }
 
     /// Somebody answers a walk of ours: gives the walk's secret, once per answer that is due.

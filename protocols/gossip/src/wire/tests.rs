@@ -113,6 +113,7 @@ fn samples() -> Vec<(&'static str, Message)> {
             },
         ),
         ("Goodbye", Message::Goodbye(Farewell::Spliced)),
+        ("Spare", Message::Spare),
         ("Ping", Message::Ping(0x0102_0304_0506_0708)),
         ("Pong", Message::Pong(0x0102_0304_0506_0708)),
         ("EntryAsk", Message::EntryAsk { insist: true }),

@@ -154,13 +154,6 @@ fn shape(world: &World<'_>, measures: &mut Measures) {
         "nodes for which it was more than 30 s",
         too_long,
     );
-    let losses: u32 = living.iter().map(|index| world.route_losses(*index)).sum();
-    measures.metric(
-        "route_losses",
-        Unit::Count,
-        "times a node lost its route, per node",
-        f64::from(losses) / all,
-    );
 }
 
 fn costs(measures: &mut Measures, name: &str, when: &str, from: &Mark, to: &Mark) {
