@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::simulate::args::SimulateArgs;
-
 /// A whole masq mesh on this machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -34,8 +32,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Measure a mesh beside the same server fetched directly
     Bench(BenchArgs),
-    /// Simulate many nodes of the protocol in virtual time: no processes, no sockets
-    Simulate(SimulateArgs),
+    /// Simulate many nodes in this process, with the machines of production
+    Simulate {
+        /// What to find out.
+        #[command(subcommand)]
+        what: crate::simulate::Simulate,
+    },
     /// Serve the built-in web server and nothing else
     ServeWeb(ServeWebArgs),
     /// Be one node of a mesh of containers

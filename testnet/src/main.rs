@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             Ok(args) => be_masqd(args.into_iter().map(OsString::from)),
             Err(error) => fail(&error),
         },
-        Command::Simulate(args) => match simulate::main(&args, &mut std::io::stdout()) {
+        Command::Simulate { what } => match simulate::run(&what, &mut std::io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
@@ -71,7 +71,7 @@ fn run(command: Command) -> ExitCode {
             Command::Masqd { .. }
             | Command::Masq { .. }
             | Command::Container(_)
-            | Command::Simulate(_) => {
+            | Command::Simulate { .. } => {
                 unreachable!("handled before the runtime was made")
             }
         }

@@ -6,11 +6,12 @@ use std::process::{Command, Output};
 
 use clap::Parser as _;
 use masq_testnet::args::{Cli, Command as Asked};
-use masq_testnet::simulate::args::{Settings, Simulation};
-use masq_testnet::simulate::measure::Group;
-use masq_testnet::simulate::report::Report;
-use masq_testnet::simulate::simulate;
-use masq_testnet::{TestnetError, simulate::figures::figures};
+use masq_testnet::simulate::Simulate;
+use masq_testnet::simulate::gossip::args::Settings;
+use masq_testnet::simulate::gossip::measure::Group;
+use masq_testnet::simulate::gossip::report::Report;
+use masq_testnet::simulate::gossip::simulate;
+use masq_testnet::{TestnetError, simulate::gossip::figures::figures};
 use serde_json::Value;
 
 /// A mesh that is small and quick to simulate without optimisation.
@@ -21,11 +22,14 @@ const SMALL: [&str; 7] = [
 fn settings(options: &[&str]) -> Result<Settings, TestnetError> {
     let words = ["masq-testnet", "simulate", "gossip"];
     let cli = Cli::parse_from(words.iter().chain(options));
-    let Asked::Simulate(args) = cli.command else {
+    let Asked::Simulate { what } = cli.command else {
         panic!("{cli:?}")
     };
-    let Simulation::Gossip(args) = args.what;
-    args.settings()
+    match what {
+        Simulate::Gossip(args) => args.settings(),
+        #[allow(unreachable_patterns)]
+        _ => panic!("asked for gossip"),
+    }
 }
 
 fn report(options: &[&str]) -> Report {

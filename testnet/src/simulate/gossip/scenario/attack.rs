@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::error::TestnetError;
-use crate::simulate::measure::Measures;
-use crate::simulate::world::World;
+use crate::simulate::gossip::measure::Measures;
+use crate::simulate::gossip::world::World;
 
 /// What attackers are after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
-//! Command line of `masq-testnet simulate`, and the same with everything
+//! Command line of `masq-testnet simulate gossip`, and the same with everything
 //! checked: [`Settings`]. What the simulations do is in [`super::scenario`].
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 
 use super::scenario::{Attack, Scenario};
@@ -18,21 +18,6 @@ pub const MAX_NODES: usize = 100_000;
 pub const MAX_SEEDS: u64 = 1000;
 /// Shortest rest, in seconds: figures at rest are taken from its second half.
 pub const MIN_REST_S: u64 = 20;
-
-/// Arguments of `simulate`.
-#[derive(Debug, Clone, Args)]
-pub struct SimulateArgs {
-    /// What to simulate.
-    #[command(subcommand)]
-    pub what: Simulation,
-}
-
-/// What can be simulated.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Simulation {
-    /// Nodes that join, die, come and go, are parted: does the mesh hold, and what does it cost
-    Gossip(Box<GossipArgs>),
-}
 
 /// Arguments of `simulate gossip`.
 #[derive(Debug, Clone, Args)]

@@ -7,10 +7,10 @@ use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
 
 use super::{SECOND, number, share_of};
-use crate::simulate::measure::{Measures, Series, Unit};
-use crate::simulate::stats::{percentile, sorted};
-use crate::simulate::units::Rate;
-use crate::simulate::world::World;
+use crate::simulate::gossip::measure::{Measures, Series, Unit};
+use crate::simulate::gossip::stats::{percentile, sorted};
+use crate::simulate::gossip::units::Rate;
+use crate::simulate::gossip::world::World;
 
 /// Between two looks at the mesh.
 const LOOK: u64 = 10;

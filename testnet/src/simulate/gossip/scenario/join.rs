@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::{SECOND, number, share_of, whole_run};
-use crate::simulate::measure::{Measures, Series, Unit};
-use crate::simulate::stats::{percentile, sorted};
-use crate::simulate::world::World;
+use crate::simulate::gossip::measure::{Measures, Series, Unit};
+use crate::simulate::gossip::stats::{percentile, sorted};
+use crate::simulate::gossip::world::World;
 
 /// A node should not have fewer than two neighbours for longer than this. From the target.
 const FEW_AT_MOST: Duration = Duration::from_secs(30);

@@ -262,7 +262,7 @@ pub fn not_measured(groups: &[Group]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulate::measure::Measures;
+    use crate::simulate::gossip::measure::Measures;
 
     fn group(nodes: usize, scenario: &'static str, name: &'static str, values: &[f64]) -> Group {
         let runs: Vec<Measures> = values

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rand::seq::SliceRandom as _;
 
 use super::{SECOND, number, share_of};
-use crate::simulate::measure::{Measures, Series, Unit};
-use crate::simulate::units::Share;
-use crate::simulate::world::World;
+use crate::simulate::gossip::measure::{Measures, Series, Unit};
+use crate::simulate::gossip::units::Share;
+use crate::simulate::gossip::world::World;
 
 /// How long the survivors are watched.
 pub(super) const WATCHED: Duration = Duration::from_secs(120);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{SECOND, number, share_of};
-use crate::simulate::measure::{Measures, Series, Unit};
-use crate::simulate::world::World;
+use crate::simulate::gossip::measure::{Measures, Series, Unit};
+use crate::simulate::gossip::world::World;
 
 /// How long the joined halves are watched. From the target.
 pub(super) const WATCHED: Duration = Duration::from_secs(180);
