@@ -42,8 +42,14 @@ pub(super) fn run(world: &mut World<'_>, share: Share) -> Measures {
     measures.metric(
         "healed_after",
         Unit::Seconds,
-        "until 99 % of the survivors had a route that works, for good",
-        healed_after(&works),
+        "until 99 % of the survivors had a route that works",
+        first_healed(&works),
+    );
+    measures.metric(
+        "healed_for_good",
+        Unit::Seconds,
+        "… and from then on",
+        healed_for_good(&works),
     );
     for (name, text, second) in [
         (
@@ -83,8 +89,14 @@ pub(super) fn run(world: &mut World<'_>, share: Share) -> Measures {
     measures
 }
 
-/// The first moment from which on the share never falls below the line; never is infinite.
-fn healed_after(works: &[(f64, f64)]) -> f64 {
+/// The first moment at which the share is not below the line; never is infinite.
+fn first_healed(works: &[(f64, f64)]) -> f64 {
+    let first = works.iter().find(|(_, share)| *share >= HEALED);
+    first.map_or(f64::INFINITY, |(second, _)| *second)
+}
+
+/// The first moment from which on it never falls below the line.
+fn healed_for_good(works: &[(f64, f64)]) -> f64 {
     let last_below = works.iter().rposition(|(_, share)| *share < HEALED);
     let first = last_below.map_or(0, |below| below + 1);
     works
@@ -97,13 +109,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn healed_is_what_stays_healed() {
+    fn healed_once_and_for_good() {
         let of = |shares: &[f64]| {
             let points = shares.iter().enumerate().map(|(i, s)| (i as f64, *s));
-            healed_after(&points.collect::<Vec<_>>())
+            let points: Vec<(f64, f64)> = points.collect();
+            (first_healed(&points), healed_for_good(&points))
         };
-        assert_eq!(of(&[1.0, 1.0]), 0.0);
-        assert_eq!(of(&[0.5, 0.99, 0.98, 0.99, 1.0]), 3.0);
-        assert_eq!(of(&[0.5, 0.9]), f64::INFINITY);
+        assert_eq!(of(&[1.0, 1.0]), (0.0, 0.0));
+        assert_eq!(of(&[0.5, 0.99, 0.98, 0.99, 1.0]), (1.0, 3.0));
+        assert_eq!(of(&[0.5, 0.9]), (f64::INFINITY, f64::INFINITY));
     }
 }
