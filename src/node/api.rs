@@ -30,6 +30,7 @@ use crate::routing::HopRange;
 /// Everything the answers are made of.
 pub(crate) struct Api {
     pub(crate) me: NodeKey,
+    pub(crate) knock: masq_gossip::Knock,
     pub(crate) config: Arc<Config>,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -194,6 +195,7 @@ impl Api {
             host,
             ports,
             mask: None,
+            knock: Some(self.knock),
         }
         .to_string())
     }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use crate::card::WalkId;
 use crate::event::RefuseReason;
 use crate::key::NodeKey;
+use crate::knock::Knock;
 use crate::proto::Frame;
 
 /// Longest message, in bytes, from the two bytes of its length.
@@ -68,6 +69,8 @@ pub enum Message {
         invited: Option<WalkId>,
         /// A card under this walk id, to be introduced with when there is no room.
         card: Option<(WalkId, Vec<u8>)>,
+        /// The knock from the other's descriptor.
+        knock: Option<Knock>,
     },
     #[doc(hidden)]
     Accept { record: Vec<u8>, entry: bool },
@@ -208,6 +211,7 @@ impl Message {
                 ports,
                 invited,
                 card,
+                knock,
             } => Frame {
                 kind: kind::DEBUT,
                 chain: chain.as_str().into(),
@@ -223,6 +227,9 @@ impl Message {
                 card: card
                     .as_ref()
                     .map_or(Cow::Borrowed(&[]), |(_, card)| card.into()),
+                data: knock
+                    .as_ref()
+                    .map_or(Cow::Borrowed(&[]), |knock| knock.0.as_slice().into()),
                 ..Frame::default()
             },
             Self::Accept { record, entry } => Frame {
@@ -408,6 +415,12 @@ impl Message {
                     None
                 } else {
                     Some((id(&f, &f.id)?, card(&f)?))
+                },
+                knock: if f.data.is_empty() {
+                    None
+                } else {
+                    let knock = f.data.as_ref().try_into();
+                    Some(Knock(knock.map_err(|_| field(&f, "data"))?))
                 },
             },
             kind::ACCEPT => Self::Accept {

@@ -314,6 +314,9 @@ impl Machine {
     ) {
         if !self.intro.own.contains_key(&id) {
             if let Some(prev) = self.intro.paths.get(&id).map(|path| path.prev) {
+                if !second {
+                    self.count_introduced(prev);
+                }
                 self.send(
                     prev,
                     Message::Taken {

@@ -40,6 +40,7 @@ use crate::config::Config;
 use crate::descriptor::{Descriptor, DescriptorError};
 use crate::event::{DownReason, Event, SeedFailure, Stage, Start};
 use crate::key::NodeKey;
+use crate::knock::Knock;
 use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
@@ -197,6 +198,7 @@ struct Timers {
 pub struct Machine {
     config: Config,
     keys: ed25519::Keypair,
+    knock: Knock,
     me: NodeKey,
     rng: ChaCha20Rng,
     verifier: Box<dyn Verifier>,
@@ -272,6 +274,7 @@ impl Machine {
             stopping: false,
             outputs: VecDeque::new(),
             config,
+            knock: Knock::of(&keys),
             keys,
         };
         machine.timers.probe = now.mono + machine.jitter(timing.probe);
@@ -370,6 +373,11 @@ impl Machine {
     /// This node.
     pub fn me(&self) -> NodeKey {
         self.me
+    }
+
+    /// What this node's descriptor says besides where it is.
+    pub fn knock(&self) -> Knock {
+        self.knock
     }
 
     /// The settings, brought into their bounds.
@@ -487,6 +495,7 @@ impl Machine {
                 ports,
                 invited,
                 card,
+                knock,
             } => {
                 let debut = admission::Arriving {
                     chain,
@@ -495,6 +504,7 @@ impl Machine {
                     ports,
                     invited,
                     card,
+                    knock,
                 };
                 self.on_debut(id, debut);
             }

@@ -83,6 +83,7 @@ fn samples() -> Vec<(&'static str, Message)> {
                 ports: vec![4000],
                 invited: None,
                 card: Some((ID, card.clone())),
+                knock: Some(Knock([0xaa; 8])),
             },
         ),
         (
@@ -94,6 +95,7 @@ fn samples() -> Vec<(&'static str, Message)> {
                 ports: vec![],
                 invited: Some(ID),
                 card: None,
+                knock: None,
             },
         ),
         (
