@@ -160,7 +160,9 @@ impl Machine {
                 timing.seek_max
             };
             self.timers.seek_pause = (self.timers.seek_pause * 2).min(longest);
-            self.launch_walk();
+            if !self.ask_somebody() {
+                self.launch_walk();
+            }
             if lonely {
                 self.dial_from_book(1);
             }

@@ -11,6 +11,7 @@
 //! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
 
 mod admission;
+mod ask;
 mod book;
 mod conn;
 mod entry;
@@ -45,6 +46,7 @@ use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
+use ask::Asks;
 use book::Book;
 use conn::{Conn, Debut, Link, Phase};
 use intro::Introductions;
@@ -209,6 +211,7 @@ pub struct Machine {
     dials: BTreeMap<NodeKey, Dial>,
     sources: Sources,
     intro: Introductions,
+    asks: Asks,
     book: Book,
     spread: Spread,
     timers: Timers,
@@ -257,6 +260,7 @@ impl Machine {
             dials: BTreeMap::new(),
             sources: Sources::default(),
             intro: Introductions::new(now.mono),
+            asks: Asks::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
             spread: Spread::new(config.radius, start.last_version),
             timers: Timers {
@@ -306,11 +310,8 @@ impl Machine {
                 }
             }
             Input::Broken(conn, reason) => self.close(conn, reason),
-            Input::Asked { call, .. } => self.outputs.push_back(Output::Reply {
-                call,
-                payload: None,
-            }),
-            Input::Answered { .. } => {}
+            Input::Asked { call, payload } => self.on_asked(call, &payload),
+            Input::Answered { call, payload } => self.on_answered(call, payload.as_deref()),
         }
     }
 
