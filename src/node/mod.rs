@@ -8,6 +8,7 @@
 //! | `view`, `graph` | what the others see of the mesh, without asking that task |
 //! | `routes` | which route the next circuit takes |
 //! | `mesh` | flows for the proxies, through other exits where one fails |
+//! | `ask` | questions of gossip to far nodes, in circuits of their own |
 //! | `share` | what this node does in circuits of others |
 //! | `api` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
@@ -16,6 +17,7 @@
 //! tasks of their own.
 
 mod api;
+mod ask;
 mod graph;
 mod mesh;
 mod routes;
@@ -40,13 +42,14 @@ use masq_cores::flow::{self, FlowHandler};
 use masq_cores::host::RngSource;
 use masq_cores::pool::{Pool, PoolConfig};
 use masq_cores::{CircuitEnd, Cores, NodeKey as CoresKey};
-use masq_gossip::{Address, NodeKey, Roles};
+use masq_gossip::{ASK_SERVICE, Address, NodeKey, Roles};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use self::api::Api;
+use self::ask::{Answering, Asked, Asker, Asks};
 use self::mesh::{NoMesh, PooledMesh};
 use self::routes::Routes;
 use self::share::{Service, Share};
@@ -128,12 +131,23 @@ impl Builder {
     }
 
     async fn build(self) -> Result<RunningNode, StartError> {
+        let (answering, asked) = Answering::new();
+        let (node, _) = self.assemble(answering, asked).await?;
+        Ok(node)
+    }
+
+    /// The node, and what asks others for it. Questions of others come out at `asked`.
+    async fn assemble(
+        self,
+        answering: Answering,
+        asked: mpsc::Receiver<Asked>,
+    ) -> Result<(RunningNode, Asker), StartError> {
         let trace = self.config.debug_trace.then(Trace::default);
-        let exit = Exit::new(
-            self.exit_config(),
-            Arc::clone(&self.resolver),
-            Services::default(),
-        );
+        let services = Services::default();
+        services
+            .offer(ASK_SERVICE, Arc::new(answering), ask::MAX_CALLS)
+            .map_err(|error| StartError::Internal(error.to_string()))?;
+        let exit = Exit::new(self.exit_config(), Arc::clone(&self.resolver), services);
         let share = Share::new(Service {
             routes: self.config.mode.routes(),
             exits: self.config.exit,
@@ -156,7 +170,12 @@ impl Builder {
             view.clone(),
             api::hop_range(self.config.hops),
         );
+        let asker = Asker {
+            cores: cores.clone(),
+            routes: routes.clone(),
+        };
         let looping = Loop {
+            asks: Asks::new(asker.clone(), asked),
             onion: cores.onion_keys(),
             activity,
             swarm,
@@ -196,14 +215,19 @@ impl Builder {
             commands,
             looping,
         };
-        Ok(RunningNode::new(Arc::new(api), life.run()))
+        Ok((RunningNode::new(Arc::new(api), life.run()), asker))
     }
 
     fn exit_config(&self) -> ExitConfig {
+        let exits = self.config.exit;
         ExitConfig {
-            enabled: self.config.exit,
+            enabled: exits,
             policy: self.policy.clone(),
-            max_flows: self.config.max_exit_flows,
+            max_flows: if exits {
+                self.config.max_exit_flows
+            } else {
+                ask::NON_EXIT_FLOWS
+            },
             ..ExitConfig::default()
         }
     }
@@ -215,16 +239,21 @@ impl Builder {
             Arc::new(share.clone()),
             rng_source(),
         );
+        let handler: Arc<dyn FlowHandler> = match trace {
+            Some(trace) => Arc::new(TracedFlows {
+                trace: trace.clone(),
+                inner: Arc::new(exit.clone()),
+            }),
+            None => Arc::new(exit.clone()),
+        };
         if self.config.exit {
-            let handler: Arc<dyn FlowHandler> = match trace {
-                Some(trace) => Arc::new(TracedFlows {
-                    trace: trace.clone(),
-                    inner: Arc::new(exit.clone()),
-                }),
-                None => Arc::new(exit.clone()),
-            };
             config.exit = Some(Arc::new(move |end: CircuitEnd| {
                 tokio::spawn(flow::accept(end, Arc::clone(&handler)));
+            }));
+        } else if self.config.mode.routes() {
+            config.exit_circuits = ask::NON_EXIT_CIRCUITS;
+            config.exit = Some(Arc::new(move |end: CircuitEnd| {
+                tokio::spawn(ask::serve_briefly(end, Arc::clone(&handler)));
             }));
         }
         config.meter = Some(Arc::new(share.clone()));

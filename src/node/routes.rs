@@ -82,17 +82,42 @@ impl Routes {
         failing.into_iter().map(NodeKey).collect()
     }
 
-    fn choose(&self, want: &Want) -> Result<Route, routing::NoRoute> {
-        let graph = Arc::clone(&self.view.borrow().graph);
-        let exclude: Vec<_> = want.exclude_exits.iter().map(|key| key.0).collect();
-        let mut learnt = self.learnt();
-        let Learnt { scores, hops, rng } = &mut *learnt;
+    /// A route that ends at `node`, for a question to that node itself; without the relays
+    /// `avoid` where it can be. Never to a neighbour.
+    pub(crate) fn to_service(
+        &self,
+        node: NodeKey,
+        avoid: &[NodeKey],
+    ) -> Result<Route, routing::NoRoute> {
+        let avoid: Vec<_> = avoid.iter().map(|key| key.0).collect();
         let request = Request {
+            exit: Some(node.0),
+            service: true,
+            exclude_nodes: &avoid,
+            ..Request::new(question_hops(self.hops()))
+        };
+        self.find(&request).or_else(|_| {
+            self.find(&Request {
+                exclude_nodes: &[],
+                ..request
+            })
+        })
+    }
+
+    fn choose(&self, want: &Want) -> Result<Route, routing::NoRoute> {
+        let exclude: Vec<_> = want.exclude_exits.iter().map(|key| key.0).collect();
+        self.find(&Request {
             exclude_exits: &exclude,
             exit: want.exit.map(|key| key.0),
-            ..Request::new(*hops)
-        };
-        let chosen = routing::choose(&graph, &request, scores, Instant::now(), rng)?;
+            ..Request::new(self.hops())
+        })
+    }
+
+    fn find(&self, request: &Request<'_>) -> Result<Route, routing::NoRoute> {
+        let graph = Arc::clone(&self.view.borrow().graph);
+        let mut learnt = self.learnt();
+        let Learnt { scores, rng, .. } = &mut *learnt;
+        let chosen = routing::choose(&graph, request, scores, Instant::now(), rng)?;
         Ok(Route {
             over: hops_of(&graph, &chosen.over),
             back: hops_of(&graph, &chosen.back),
@@ -128,6 +153,17 @@ impl Routes {
             _ => {}
         }
     }
+}
+
+/// Fewest and most hops of a circuit that carries a question. The node at its end learns who asks;
+/// with fewer than three a single relay would learn that the two are about to be neighbours. What
+/// is asked is as far away as it is, so the length is not a matter of choice. Guess.
+const QUESTION_HOPS: (u8, u8) = (3, 5);
+
+/// … at least as many as the operator wants of any circuit.
+fn question_hops(own: HopRange) -> HopRange {
+    let (min, max) = QUESTION_HOPS;
+    HopRange::new(min.max(own.min()), max.max(own.max())).unwrap_or(own)
 }
 
 /// All hops in the order of travel.

@@ -16,6 +16,7 @@ use masq_gossip::{Address, EntryFor, Host, LinkInfo, NodeKey, Remembered, Stage}
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::ask::{Asks, Happened};
 use super::transport::Activity;
 use super::view::View;
 use crate::control::types::{EntryLink, Event, Stage as StageView};
@@ -67,6 +68,8 @@ pub(crate) struct Loop {
     pub(crate) seeds: usize,
     /// What was published last.
     pub(crate) onion: OnionPublics,
+    /// Questions in circuits.
+    pub(crate) asks: Asks,
     /// Signs of life on links.
     pub(crate) activity: Activity,
 }
@@ -88,6 +91,7 @@ impl Loop {
                     Some(Command::Stop) | None => break,
                     Some(command) => self.on_command(command),
                 },
+                happened = self.asks.next() => self.on_asks(happened),
                 _ = turn.tick() => {
                     self.cores.rotate_onion_key();
                     self.publish_keys();
@@ -131,6 +135,20 @@ impl Loop {
             }
             Command::MinHops(hops) => self.swarm.behaviour_mut().gossip.set_min_hops(hops),
             Command::Stop => {}
+        }
+    }
+
+    fn on_ask(&mut self, call: u64, to: NodeKey, question: Vec<u8>) {
+        if !self.asks.ask(call, to, question) {
+            self.swarm.behaviour_mut().gossip.on_answered(call, None);
+        }
+    }
+
+    fn on_asks(&mut self, happened: Happened) {
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        match happened {
+            Happened::Answered { call, answer } => gossip.on_answered(call, answer),
+            Happened::Asked { call, question } => gossip.on_asked(call, question),
         }
     }
 
@@ -209,6 +227,8 @@ impl Loop {
             }
             Gossip::PersistVersion(version) => self.persist_version(version),
             Gossip::Remember(neighbours) => self.remember(&neighbours),
+            Gossip::Ask { call, to, payload } => self.on_ask(call, to, payload),
+            Gossip::Reply { call, payload } => self.asks.reply(call, payload),
             _ => {}
         }
     }

@@ -286,6 +286,32 @@ fn reasons_for_no_route() {
 }
 
 #[test]
+fn a_service_is_asked_of_any_node_that_routes_but_of_no_neighbour() {
+    let mut mesh = Mesh::line(6);
+    mesh.connect(4, 2);
+    mesh.no_relays.insert(5);
+    let ask = |n: u16| Request {
+        exit: Some(key(n)),
+        service: true,
+        ..Request::new(HopRange::new(3, 5).unwrap())
+    };
+    // Nobody is an exit here.
+    assert!(mesh.exits.is_empty());
+    for end in [3, 4] {
+        let route = pick(&mesh, &ask(end), 1).unwrap();
+        assert_eq!(route.exit(), key(end));
+        assert_eq!(route.over.first(), Some(&key(1)));
+        assert!(route.over.len() >= 3);
+    }
+    assert_eq!(pick(&mesh, &ask(1), 1), Err(NoRoute::EndIsNeighbour));
+    assert_eq!(pick(&mesh, &ask(ME), 1), Err(NoRoute::EndIsNeighbour));
+    for unwilling_or_unknown in [5, 99] {
+        let asked = ask(unwilling_or_unknown);
+        assert_eq!(pick(&mesh, &asked, 1), Err(NoRoute::ExitUnknown));
+    }
+}
+
+#[test]
 fn draws_are_spread_over_exits_and_cheap_is_likelier_never_certain() {
     let mesh = Mesh::ladder(12);
     let graph = mesh.graph();
