@@ -338,6 +338,30 @@ fn draws_are_spread_over_exits_and_cheap_is_likelier_never_certain() {
 }
 
 #[test]
+fn a_node_that_has_no_room_is_used_less_for_a_while() {
+    let mesh = Mesh::ladder(12);
+    let (graph, now, mut scores) = (mesh.graph(), Instant::now(), scores());
+    let full = pick(&mesh, &plain(3), 1).unwrap().exit();
+    let share = |scores: &Scores, at: Instant| {
+        let mut rng = rng(3);
+        let drawn = (0..1_000).map(|_| choose(&graph, &plain(3), scores, at, &mut rng).unwrap());
+        drawn.filter(|route| route.exit() == full).count()
+    };
+    let before = share(&scores, now);
+    scores.congested(full, now);
+    let after = share(&scores, now);
+    assert!(after < before / 10, "{after} of {before}");
+    scores.congested(full, now);
+    assert_eq!(
+        share(&scores, now),
+        0,
+        "twice: only where nothing else is left"
+    );
+    let later = share(&scores, now + std::time::Duration::from_secs(600));
+    assert!(later > before / 2, "{later} of {before}");
+}
+
+#[test]
 fn s16_an_exit_that_failed_for_a_host_is_passed_over_for_that_host_only() {
     let mesh = Mesh::ladder(12);
     let (graph, now, mut scores) = (mesh.graph(), Instant::now(), scores());
