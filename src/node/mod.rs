@@ -9,6 +9,7 @@
 //! | `routes` | which route the next circuit takes |
 //! | `mesh` | flows for the proxies, through other exits where one fails |
 //! | `ask` | questions of gossip to far nodes, in circuits of their own |
+//! | `roam` | the machine sleeps, wakes, or moves to another network |
 //! | `share` | what this node does in circuits of others |
 //! | `api` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
@@ -20,6 +21,7 @@ mod api;
 mod ask;
 mod graph;
 mod mesh;
+mod roam;
 mod routes;
 mod share;
 mod swarm;
@@ -42,7 +44,7 @@ use masq_cores::flow::{self, FlowHandler};
 use masq_cores::host::RngSource;
 use masq_cores::pool::{Pool, PoolConfig};
 use masq_cores::{CircuitEnd, Cores, NodeKey as CoresKey};
-use masq_gossip::{ASK_SERVICE, Address, NodeKey, Roles};
+use masq_gossip::{ASK_SERVICE, NodeKey, Roles};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -51,6 +53,7 @@ use tokio::task::JoinHandle;
 use self::api::Api;
 use self::ask::{Answering, Asked, Asker, Asks};
 use self::mesh::{NoMesh, PooledMesh};
+use self::roam::Roaming;
 use self::routes::Routes;
 use self::share::{Service, Share};
 use self::swarm::{Behaviour, COMMAND_QUEUE, Command, Loop};
@@ -160,6 +163,7 @@ impl Builder {
         let listening = self.listen(&mut swarm).await?;
         self.advertise(&mut swarm, &listening);
 
+        let roaming = Roaming::new(Arc::clone(&self.config), &listening);
         let mut view = View::new(swarm.behaviour().gossip.neighbourhood(), self.started);
         view.listening = listening;
         let (view_tx, view) = watch::channel(view);
@@ -175,6 +179,7 @@ impl Builder {
             routes: routes.clone(),
         };
         let looping = Loop {
+            roaming,
             asks: Asks::new(asker.clone(), asked),
             onion: cores.onion_keys(),
             activity,
@@ -366,14 +371,8 @@ impl Builder {
 
     /// Tells gossip where others can dial this node.
     fn advertise(&self, swarm: &mut Swarm<Behaviour>, listening: &[SocketAddr]) {
-        if let Some((host, ports)) = api::public_address(&self.config, listening) {
-            let addresses = ports.into_iter().map(|port| Address {
-                host: host.clone(),
-                port,
-            });
-            let gossip = &mut swarm.behaviour_mut().gossip;
-            gossip.set_advertised(addresses.collect());
-        }
+        let gossip = &mut swarm.behaviour_mut().gossip;
+        gossip.set_advertised(roam::advertised(&self.config, listening));
     }
 
     fn pool(&self, cores: &Cores, routes: &Routes, view: &watch::Receiver<View>) -> Option<Pool> {
@@ -411,13 +410,20 @@ impl Builder {
     }
 }
 
-/// Has warm circuits tried again whenever the stage has changed, until the node ends.
+/// Has warm circuits tried again whenever the stage has changed, until the node ends. After the
+/// machine slept, nothing new is given to a circuit from before.
 async fn refresh_on_change(pool: Pool, mut view: watch::Receiver<View>) {
-    let mut stage = view.borrow().stage;
+    let (mut stage, mut wakes) = (view.borrow().stage, 0);
     while view.changed().await.is_ok() {
-        let now = view.borrow_and_update().stage;
-        if now != stage {
-            stage = now;
+        let (stage_now, wakes_now) = {
+            let now = view.borrow_and_update();
+            (now.stage, now.wakes)
+        };
+        if wakes_now != wakes {
+            pool.renew();
+        }
+        if (stage_now, wakes_now) != (stage, wakes) {
+            (stage, wakes) = (stage_now, wakes_now);
             pool.refresh();
         }
     }

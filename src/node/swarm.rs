@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ask::{Asks, Happened};
+use super::roam::Roaming;
 use super::transport::Activity;
 use super::view::View;
 use crate::control::types::{EntryLink, Event, Stage as StageView};
@@ -70,6 +71,8 @@ pub(crate) struct Loop {
     pub(crate) onion: OnionPublics,
     /// Questions in circuits.
     pub(crate) asks: Asks,
+    /// What happens to the machine.
+    pub(crate) roaming: Roaming,
     /// Signs of life on links.
     pub(crate) activity: Activity,
 }
@@ -91,6 +94,7 @@ impl Loop {
                     Some(Command::Stop) | None => break,
                     Some(command) => self.on_command(command),
                 },
+                turn = self.roaming.next() => self.on_roaming(turn),
                 happened = self.asks.next() => self.on_asks(happened),
                 _ = turn.tick() => {
                     self.cores.rotate_onion_key();
@@ -153,7 +157,7 @@ impl Loop {
     }
 
     /// Tells gossip which onion keys are valid, if that has changed.
-    fn publish_keys(&mut self) {
+    pub(super) fn publish_keys(&mut self) {
         let keys = self.cores.onion_keys();
         if keys != self.onion {
             self.onion = keys;
@@ -169,12 +173,14 @@ impl Loop {
             SwarmEvent::NewListenAddr { address, .. } => {
                 if let Some(address) = socket_addr(&address) {
                     self.view.send_modify(|view| view.listening.push(address));
+                    self.advertise_anew();
                 }
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 if let Some(address) = socket_addr(&address) {
                     self.view
                         .send_modify(|view| view.listening.retain(|known| *known != address));
+                    self.advertise_anew();
                 }
             }
             SwarmEvent::ListenerError { error, .. } => {
@@ -267,7 +273,7 @@ impl Loop {
         });
     }
 
-    fn problem(&self, what: String) {
+    pub(super) fn problem(&self, what: String) {
         tracing::warn!("{what}");
         self.tell(Event::JoinProblem { what: what.clone() });
         self.view
