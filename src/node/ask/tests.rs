@@ -206,9 +206,18 @@ async fn questions_reach_the_chosen_node_and_always_end_in_time() {
     let circuits = mesh.nodes[0].running.api.circuits().await.unwrap();
     assert!(circuits.iter().all(|circuit| circuit.flows_carried == 0));
 
-    let begun = Instant::now();
-    assert_eq!(mesh.asker().ask(to, SILENCE.into()).await, None);
-    assert!(begun.elapsed() < ASK_TIMEOUT, "{:?}", begun.elapsed());
+    // Links may still be changing, and then it is over sooner.
+    let mut waited = Duration::ZERO;
+    for (_, to) in mesh.far().await.into_iter().cycle().take(20) {
+        let begun = Instant::now();
+        assert_eq!(mesh.asker().ask(to, SILENCE.into()).await, None);
+        waited = begun.elapsed();
+        assert!(waited < ASK_TIMEOUT, "{waited:?}");
+        if waited > ASK_TIMEOUT / 2 {
+            break;
+        }
+    }
+    assert!(waited > ASK_TIMEOUT / 2, "somebody was asked: {waited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
