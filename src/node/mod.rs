@@ -10,6 +10,7 @@
 //! | `mesh` | flows for the proxies, through other exits where one fails |
 //! | `ask` | questions of gossip to far nodes, in circuits of their own |
 //! | `roam` | the machine sleeps, wakes, or moves to another network |
+//! | `acquaintances` | whether a node that starts knows anybody to join by |
 //! | `share` | what this node does in circuits of others |
 //! | `api` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
@@ -17,6 +18,7 @@
 //! Bytes never pass through here: the proxies, the circuits and the exit have
 //! tasks of their own.
 
+mod acquaintances;
 mod api;
 mod ask;
 mod graph;
@@ -112,6 +114,10 @@ impl Builder {
         let Start {
             config, data, stop, ..
         } = start;
+        let remembered = data.remembered().neighbours.len();
+        if let Some(hint) = acquaintances::check(&config, remembered)? {
+            tracing::info!("{hint}");
+        }
         let mut seed = data.node_seed()?;
         let keypair = Keypair::ed25519_from_bytes(seed.as_mut_slice())
             .map_err(|error| StartError::Internal(format!("the node key is no key: {error}")))?;
