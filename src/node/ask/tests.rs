@@ -243,6 +243,13 @@ async fn a_node_that_is_no_exit_answers_questions_and_nothing_else() {
     let begun = Instant::now();
     assert_eq!(mesh.asker().ask(to, vec![1]).await, None);
     assert!(begun.elapsed() < ASK_TIMEOUT, "{:?}", begun.elapsed());
+    // As a relay it is gone too: others are reached without it, or nobody waits for long.
+    for (_, other) in mesh.far().await {
+        let begun = Instant::now();
+        let answer = mesh.asker().ask(other, vec![1]).await;
+        assert!(begun.elapsed() < ASK_TIMEOUT, "{:?}", begun.elapsed());
+        assert!(answer.is_none_or(|answer| answer.starts_with(&other.0)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
