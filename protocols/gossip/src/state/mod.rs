@@ -7,7 +7,7 @@
 //!
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
-//! the address book), `stage` (whether there is a route). Each is an `impl Machine`; what a part
+//! the address book), `wake` (after a sleep), `stage` (whether there is a route). Each is an `impl Machine`; what a part
 //! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
 
 mod admission;
@@ -25,6 +25,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod trim;
+mod wake;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
