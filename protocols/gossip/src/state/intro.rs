@@ -10,7 +10,7 @@ use super::conn::{Debut, Phase};
 use super::walk::Swap;
 use super::{ConnId, Dial, Machine, Output};
 use crate::address::Address;
-use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, seal};
+use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, peek_node, seal};
 use crate::key::NodeKey;
 use crate::scope;
 use crate::wire::Message;
@@ -185,6 +185,9 @@ impl Machine {
         else {
             return;
         };
+        if self.banned(&card.node) {
+            return self.send(from, Message::WalkEnd { id: walk.id });
+        }
         if walk.min == 0 && self.take_card(from, walk.id, &card) {
             return;
         }
@@ -294,6 +297,13 @@ impl Machine {
         sealed: Option<Vec<u8>>,
         second: bool,
     ) {
+        if peek_node(&bytes).is_some_and(|node| self.banned(&node)) {
+            // Neither end waits for the other then.
+            if let Some(path) = self.intro.paths.remove(&id) {
+                self.send(path.prev, Message::WalkEnd { id });
+            }
+            return self.send(from, Message::WalkEnd { id });
+        }
         if !self.intro.own.contains_key(&id) {
             if let Some(prev) = self.intro.paths.get(&id).map(|path| path.prev) {
                 self.send(
@@ -451,6 +461,9 @@ impl Machine {
     }
 
     pub(super) fn dial(&mut self, node: NodeKey, debut: Debut) {
+        if self.banned(&node) {
+            return;
+        }
         let addresses = debut.addresses.clone();
         let until = self.now.mono + self.config.timing.dial_timeout;
         self.dials.insert(node, Dial { until, debut });

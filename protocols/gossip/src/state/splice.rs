@@ -118,6 +118,7 @@ impl Machine {
         let card = Card::parse(bytes, &id, self.config.chain, self.now.unix)?;
         let end = self.conns.get(&from)?.peer;
         let fine = !self.stopping
+            && !self.banned(&card.node)
             && !card.entry_only
             && self.may_splice(from)
             && self.can_meet(&card)

@@ -47,6 +47,15 @@ fn golden_record() -> SignedRecord {
     record.sign(&pair()).unwrap()
 }
 
+/// The other record of the proof of the test vectors: the same but for the policy.
+fn other_record() -> Vec<u8> {
+    let record = Record {
+        policy: "accept *:80".into(),
+        ..golden_record().record().clone()
+    };
+    record.sign(&pair()).unwrap().bytes().to_vec()
+}
+
 /// The card of the test vectors.
 fn golden_card() -> Vec<u8> {
     let card = Card {
@@ -175,7 +184,8 @@ fn samples() -> Vec<(&'static str, Message)> {
             },
         ),
         ("Want", Message::Want(vec![NodeKey([0x44; 32])])),
-        ("Records", Message::Records(vec![record])),
+        ("Records", Message::Records(vec![record.clone()])),
+        ("Proof", Message::Proof(vec![record, other_record()])),
     ]
 }
 
@@ -212,6 +222,8 @@ fn the_golden_record_is_valid() {
         golden_record()
     );
     assert!(Card::parse(&golden_card(), &ID, Chain::Dev, 1_700_000_000).is_some());
+    let proof = crate::proof::Proof::parse(&[golden_record().bytes(), &other_record()]).unwrap();
+    assert_eq!(proof.lie(), crate::proof::Lie::Equivocation);
 }
 
 #[test]
@@ -293,6 +305,14 @@ fn wrong_fields_are_named() {
         ..Frame::default()
     };
     assert_eq!(wrong(many), WireError::Protobuf);
+    for (count, len) in [(0, 1), (3, 1), (1, 769)] {
+        let proof = Frame {
+            kind: kind::PROOF,
+            record: vec![Cow::Owned(vec![0; len]); count],
+            ..Frame::default()
+        };
+        assert_eq!(wrong(proof), field(kind::PROOF, "record"));
+    }
 }
 
 #[test]
@@ -327,7 +347,7 @@ proptest! {
 
     #[test]
     fn decoding_damaged_messages_never_panics(
-        which in 0usize..21, at in any::<prop::sample::Index>(), value in any::<u8>(),
+        which in 0usize..22, at in any::<prop::sample::Index>(), value in any::<u8>(),
     ) {
         let (_, message) = samples().swap_remove(which);
         let mut bytes = message.encode();
