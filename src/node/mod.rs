@@ -9,6 +9,7 @@
 //! | `routes` | which route the next circuit takes |
 //! | `mesh` | flows for the proxies, through other exits where one fails |
 //! | `share` | what this node does in circuits of others |
+//! | `bans` | who is banned: between gossip, the disk and the control API |
 //! | `api` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
 //!
@@ -16,6 +17,7 @@
 //! tasks of their own.
 
 mod api;
+mod bans;
 mod graph;
 mod mesh;
 mod routes;
@@ -169,6 +171,9 @@ impl Builder {
         };
         let looping = tokio::spawn(looping.run());
         let pool = self.pool(&cores, &routes, &view);
+        if let Some(pool) = &pool {
+            tokio::spawn(bans::renew_circuits(pool.clone(), events.subscribe()));
+        }
         let mesh = self.mesh(pool.as_ref(), &routes, &view);
         let api = Api {
             me: self.me,
@@ -259,6 +264,7 @@ impl Builder {
             seeds: config.neighbours.clone(),
             remembered: swarm::from_stored(&remembered.neighbours),
             last_version: remembered.record_version,
+            bans: bans::from_stored(&remembered.bans),
             onion_keys: (keys.current.0, keys.previous.map(|key| key.0)),
         };
         masq_gossip::Behaviour::new(gossip, &self.keypair, start, rng_source().make())

@@ -16,6 +16,7 @@ use masq_gossip::{Address, EntryFor, Host, LinkInfo, NodeKey, Remembered, Stage}
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::bans::BanCommand;
 use super::transport::Activity;
 use super::view::View;
 use crate::control::types::{EntryLink, Event, Stage as StageView};
@@ -49,6 +50,8 @@ pub(crate) struct Behaviour {
 pub(crate) enum Command {
     /// The links, with what only the operator may see.
     Links(oneshot::Sender<Vec<LinkInfo>>),
+    /// Who is banned, and changing it.
+    Bans(BanCommand),
     /// A route must have this many hops for the stage to be `RouteFound`.
     MinHops(u8),
     /// Say goodbye and end.
@@ -129,6 +132,7 @@ impl Loop {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.swarm.behaviour().gossip.links());
             }
+            Command::Bans(command) => self.on_ban_command(command),
             Command::MinHops(hops) => self.swarm.behaviour_mut().gossip.set_min_hops(hops),
             Command::Stop => {}
         }
@@ -209,6 +213,10 @@ impl Loop {
             }
             Gossip::PersistVersion(version) => self.persist_version(version),
             Gossip::Remember(neighbours) => self.remember(&neighbours),
+            event @ (Gossip::Banned(_)
+            | Gossip::Unbanned(_)
+            | Gossip::Bans(_)
+            | Gossip::Accused) => self.on_ban_event(event),
             _ => {}
         }
     }
@@ -247,14 +255,14 @@ impl Loop {
         });
     }
 
-    fn problem(&self, what: String) {
+    pub(crate) fn problem(&self, what: String) {
         tracing::warn!("{what}");
         self.tell(Event::JoinProblem { what: what.clone() });
         self.view
             .send_modify(|view| view.add_problem(what, Instant::now()));
     }
 
-    fn tell(&self, event: Event) {
+    pub(crate) fn tell(&self, event: Event) {
         // Nobody may be listening.
         let _ = self.events.send(event);
     }

@@ -67,6 +67,8 @@ pub struct Proof {
     chain: Chain,
     node: NodeKey,
     version: u64,
+    /// How many neighbours are listed, in the record that lists more.
+    listed: usize,
     /// When the later one was issued, and when the first one expires.
     issued: u64,
     expires: u64,
@@ -111,6 +113,7 @@ impl Proof {
             chain: one.chain,
             node: one.node,
             version: one.version,
+            listed: one.neighbours.len().max(other.neighbours.len()),
             issued: one.issued.max(other.issued),
             expires: one.expires.min(other.expires),
             records: pair.map(|record| record.bytes().to_vec()).to_vec(),
@@ -128,6 +131,7 @@ impl Proof {
             chain: record.chain,
             node: record.node,
             version: record.version,
+            listed: record.neighbours.len(),
             issued: record.issued,
             expires: record.expires,
             records: vec![bytes.to_vec()],
@@ -182,6 +186,11 @@ impl Proof {
     /// The version of its records.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// How many neighbours are listed, in the record that lists more.
+    pub fn listed(&self) -> usize {
+        self.listed
     }
 
     /// Until when it counts, in seconds since 1970.

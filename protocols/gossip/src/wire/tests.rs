@@ -47,13 +47,14 @@ fn golden_record() -> SignedRecord {
     record.sign(&pair()).unwrap()
 }
 
-/// The other record of the proof of the test vectors: the same but for the policy.
-fn other_record() -> Vec<u8> {
+/// That record and another one that differs by its policy.
+fn golden_proof() -> crate::proof::Proof {
     let record = Record {
         policy: "accept *:80".into(),
         ..golden_record().record().clone()
     };
-    record.sign(&pair()).unwrap().bytes().to_vec()
+    let other = record.sign(&pair()).unwrap();
+    crate::proof::Proof::equivocation(&golden_record(), &other).unwrap()
 }
 
 /// The card of the test vectors.
@@ -184,8 +185,8 @@ fn samples() -> Vec<(&'static str, Message)> {
             },
         ),
         ("Want", Message::Want(vec![NodeKey([0x44; 32])])),
-        ("Records", Message::Records(vec![record.clone()])),
-        ("Proof", Message::Proof(vec![record, other_record()])),
+        ("Records", Message::Records(vec![record])),
+        ("Proof", Message::Proof(golden_proof().records().to_vec())),
     ]
 }
 
@@ -194,6 +195,7 @@ fn golden_bytes_are_in_the_specification() {
     let mut vectors = vec![
         ("Record", golden_record().bytes().to_vec()),
         ("Card", golden_card()),
+        ("Evidence", golden_proof().evidence()),
     ];
     vectors.extend(
         samples()
@@ -222,8 +224,7 @@ fn the_golden_record_is_valid() {
         golden_record()
     );
     assert!(Card::parse(&golden_card(), &ID, Chain::Dev, 1_700_000_000).is_some());
-    let proof = crate::proof::Proof::parse(&[golden_record().bytes(), &other_record()]).unwrap();
-    assert_eq!(proof.lie(), crate::proof::Lie::Equivocation);
+    assert_eq!(golden_proof().lie(), crate::proof::Lie::Equivocation);
 }
 
 #[test]
