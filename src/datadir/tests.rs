@@ -115,7 +115,7 @@ fn memory_survives_a_restart_and_versions_only_grow() {
         node: format!("{n:043}"),
         reason: Some("x".repeat(masq_gossip::MAX_BAN_REASON)),
         since_unix: n,
-        until_unix: (n % 2 == 0).then_some(u64::MAX),
+        until_unix: n.is_multiple_of(2).then_some(u64::MAX),
         evidence: "ab".repeat(masq_gossip::MAX_EVIDENCE_LEN),
     };
     {

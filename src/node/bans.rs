@@ -165,7 +165,7 @@ fn find(text: &str, among: &BTreeSet<NodeKey>, who: &str) -> Result<NodeKey, Nod
     if length == NODE_KEY_TEXT_LEN {
         return text.parse().or_else(|error: masq_gossip::KeyError| {
             let hint = "`masq neighborhood-graph` and `masq bans list` show keys of nodes.";
-            refused(format!("{text} names no node: {error}."), hint)
+            refused(format!("The text {text} names no node: {error}."), hint)
         });
     }
     if !(SHORT_KEY..NODE_KEY_TEXT_LEN).contains(&length) {
@@ -183,8 +183,8 @@ fn find(text: &str, among: &BTreeSet<NodeKey>, who: &str) -> Result<NodeKey, Nod
         ),
         (None, _) => refused(
             format!("The key of no {who} begins with {text}."),
-            "Give the whole key of 43 characters, or look it up with `masq neighborhood-graph` \
-             or `masq bans list`.",
+            "`masq bans list` shows who is banned, `masq neighborhood-graph` whom this node sees; a \
+             node that it does not see is banned by its whole key.",
         ),
     }
 }
@@ -193,7 +193,7 @@ fn refusal(node: &NodeKey, error: &BanError) -> NodeApiError {
     let short = node.short();
     let (what, hint) = match error {
         BanError::Oneself => (
-            format!("{short} is this node itself, and it can't ban itself."),
+            format!("Node {short} is this one itself, and it can't ban itself."),
             "`masq shutdown` stops it.".to_owned(),
         ),
         BanError::Already(ban) => (

@@ -75,8 +75,12 @@ pub(crate) struct Loop {
 }
 
 impl Loop {
-    /// Runs until it is told to stop, or until nobody is left to tell it.
-    pub(crate) async fn run(mut self) {
+    /// Runs until it is told to stop, or until nobody is left to tell it. `early` is what gossip
+    /// said before.
+    pub(crate) async fn run(mut self, early: Vec<masq_gossip::Event>) {
+        for event in early {
+            self.on_gossip(event);
+        }
         let mut check = interval(KEY_CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turn = interval(ONION_KEY_LIFE);
@@ -211,7 +215,7 @@ impl Loop {
                     "The configured neighbour {node} can't be joined: {why}."
                 ));
             }
-            Gossip::PersistVersion(version) => self.persist_version(version),
+            Gossip::PersistVersion(version) => persist_version(&self.data, version),
             Gossip::Remember(neighbours) => self.remember(&neighbours),
             event @ (Gossip::Banned(_)
             | Gossip::Unbanned(_)
@@ -234,17 +238,6 @@ impl Loop {
         });
     }
 
-    /// The version must be on disk before a record carries it, so this one write is waited for.
-    /// It happens a few times a day, and takes as long as a small file takes.
-    fn persist_version(&self, version: u64) {
-        let stored = tokio::task::block_in_place(|| {
-            self.data.remember(|state| state.record_version = version)
-        });
-        if let Err(error) = stored {
-            tracing::warn!(%error, "the record version could not be stored");
-        }
-    }
-
     fn remember(&self, neighbours: &[Remembered]) {
         let neighbours: Vec<_> = neighbours.iter().map(to_stored).collect();
         let data = Arc::clone(&self.data);
@@ -265,6 +258,16 @@ impl Loop {
     pub(crate) fn tell(&self, event: Event) {
         // Nobody may be listening.
         let _ = self.events.send(event);
+    }
+}
+
+/// The version must be on disk before a record carries it, so this one write is waited for.
+/// It happens a few times an hour, and takes as long as a small file takes.
+pub(crate) fn persist_version(data: &DataDir, version: u64) {
+    let stored =
+        tokio::task::block_in_place(|| data.remember(|state| state.record_version = version));
+    if let Err(error) = stored {
+        tracing::warn!(%error, "the record version could not be stored");
     }
 }
 
