@@ -301,6 +301,10 @@ impl Machine {
                     self.config.chain, debut.chain
                 )
             }
+            (None, RefuseReason::Banned) => match self.ban_text(&peer) {
+                Some(why) => format!("{reason}: {why}"),
+                None => reason.to_string(),
+            },
             (None, _) => reason.to_string(),
         };
         let introducing = introduce.is_some();
@@ -475,7 +479,6 @@ impl Machine {
         if dialled {
             self.send_digest(id);
         }
-        self.tell_proofs(id);
     }
 
     /// Once there is a neighbour, those who were only asked for an introduction are left alone,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::ConnId;
 use crate::bucket::TokenBucket;
 use crate::key::NodeKey;
 use crate::proof::{Lie, MAX_EVIDENCE_LEN, Proof};
@@ -95,8 +96,9 @@ pub enum BanError {
 struct Judged {
     /// Until when it counts, in seconds since 1970.
     until: u64,
-    /// Its records, if it was passed on.
-    records: Option<Vec<Vec<u8>>>,
+    records: Vec<Vec<u8>>,
+    /// Connections on which it was said or heard, while they live.
+    told: Vec<ConnId>,
 }
 
 /// Who is banned.
@@ -191,7 +193,8 @@ impl Bans {
         }
         let judged = Judged {
             until: proof.expires(),
-            records: None,
+            records: proof.records().to_vec(),
+            told: Vec::new(),
         };
         self.judged.insert(node, judged);
         let ban = Ban {
@@ -204,22 +207,27 @@ impl Bans {
         Some(self.list.entry(node).or_insert(ban))
     }
 
-    /// The proof was passed on: neighbours that come later are told too, while it counts.
-    pub(super) fn passed_on(&mut self, proof: &Proof) {
-        if let Some(judged) = self.judged.get_mut(&proof.node()) {
-            judged.records = Some(proof.records().to_vec());
+    /// The proof against a banned node, for a connection on which it was neither said nor heard, if
+    /// it still counts. From now on it was.
+    pub(super) fn tell(&mut self, node: &NodeKey, on: ConnId, unix: u64) -> Option<Vec<Vec<u8>>> {
+        let banned = self.holds(node);
+        let judged = self.judged.get_mut(node)?;
+        if !banned || judged.until <= unix || judged.told.contains(&on) {
+            return None;
+        }
+        judged.told.push(on);
+        Some(judged.records.clone())
+    }
+
+    /// Forgets a connection that is gone.
+    pub(super) fn forget_connection(&mut self, conn: ConnId) {
+        for judged in self.judged.values_mut() {
+            judged.told.retain(|told| *told != conn);
         }
     }
 
-    /// Proofs that were passed on and still count, the newest first, at most `most`.
-    pub(super) fn to_tell(&self, most: usize, unix: u64) -> Vec<Vec<Vec<u8>>> {
-        let judged = self.judged.values().filter(|judged| judged.until > unix);
-        let mut told: Vec<_> = judged
-            .filter_map(|judged| Some((judged.until, judged.records.as_ref()?)))
-            .collect();
-        told.sort_by_key(|(until, _)| std::cmp::Reverse(*until));
-        let told = told.into_iter().take(most);
-        told.map(|(_, records)| records.clone()).collect()
+    pub(super) fn get(&self, node: &NodeKey) -> Option<&Ban> {
+        self.list.get(node)
     }
 
     /// The oldest automatic ban makes room when there is none.
@@ -352,20 +360,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_passed_on_is_told_while_it_counts() {
+    fn a_proof_is_told_once_per_connection_while_it_counts() {
         let mut bans = bans();
-        for n in 1..=4 {
-            let lie = proof(n, 1000 + u64::from(n));
-            bans.convict(&lie, at(0), 1000).unwrap();
-            if n != 4 {
-                bans.passed_on(&lie);
-            }
-        }
-        assert_eq!(
-            bans.to_tell(2, 1100),
-            [3, 2].map(|n| proof(n, 1000 + u64::from(n)).records().to_vec())
-        );
-        assert!(bans.to_tell(9, 2803).is_empty());
+        let lie = proof(1, 1000);
+        let node = lie.node();
+        bans.convict(&lie, at(0), 1000).unwrap();
+        let told = |bans: &mut Bans, conn, unix| bans.tell(&node, ConnId(conn), unix);
+        assert_eq!(told(&mut bans, 1, 1001).as_deref(), Some(lie.records()));
+        assert_eq!(told(&mut bans, 1, 1002), None);
+        assert_eq!(told(&mut bans, 2, 1002).as_deref(), Some(lie.records()));
+        bans.forget_connection(ConnId(1));
+        assert!(told(&mut bans, 1, 1003).is_some());
+        assert_eq!(told(&mut bans, 3, 2800), None);
+        bans.lift(&node).unwrap();
+        assert_eq!(told(&mut bans, 3, 1003), None);
+        assert_eq!(bans.tell(&key(9), ConnId(1), 1003), None);
     }
 
     #[test]

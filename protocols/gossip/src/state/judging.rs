@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bans::{Ban, BanError};
+use super::bans::{Ban, BanError, BanReason};
 use super::conn::Phase;
 use super::{ConnId, Machine, Now};
 use crate::event::{DownReason, Event};
@@ -13,9 +13,6 @@ use crate::key::NodeKey;
 use crate::proof::{Proof, ProofError};
 use crate::record::{RecordError, SignedRecord};
 use crate::wire::{Farewell, Message};
-
-/// Most proofs that a new neighbour is told of. Guess: as many as it may hear at once.
-const MAX_TOLD: usize = 8;
 
 impl Machine {
     /// Bans a node by hand: its link ends, it is neither dialled nor accepted, and its records and
@@ -164,33 +161,47 @@ impl Machine {
         proof.is_ok_and(|proof| self.check_proof(&proof).is_ok() && self.convict(&proof, None))
     }
 
-    /// Bans the liar and passes the proof on, to all but whom it came from. As with records, only
-    /// what is within the part that we tell of is passed on, so it shows nobody our entry links.
+    /// Bans the liar and passes the proof on: to all neighbours, when the liar is within the part
+    /// that we tell of, else to those that told us of it. As with records, what we say of others
+    /// shows nobody our entry links.
     fn convict(&mut self, proof: &Proof, from: Option<ConnId>) -> bool {
         let node = proof.node();
         let store = &self.spread.store;
-        let told = store.slot(&node).and_then(|slot| store.told(slot));
+        let stored = store.slot(&node).and_then(|slot| store.at(slot));
+        let tell_all = stored.is_some_and(|stored| stored.told().is_some());
+        let told_us = stored.map(|stored| stored.heard.clone());
+        let told_us = told_us.unwrap_or_default();
         let Some(ban) = self.bans.convict(proof, self.now.mono, self.now.unix) else {
             return false;
         };
         let ban = ban.clone();
-        if told.is_some() {
-            self.bans.passed_on(proof);
-            let others = self.links.iter().filter(|(peer, _)| **peer != node);
-            let others: Vec<ConnId> = others.map(|(_, id)| *id).collect();
-            for id in others.into_iter().filter(|id| Some(*id) != from) {
-                self.send(id, Message::Proof(proof.records().to_vec()));
+        if let Some(from) = from {
+            self.bans.tell(&node, from, self.now.unix);
+        }
+        let others = self.links.iter().filter(|(peer, _)| **peer != node);
+        let others: Vec<ConnId> = others.map(|(_, id)| *id).collect();
+        for id in others {
+            if tell_all || told_us.contains(&id) {
+                self.tell_proof(&node, id);
             }
         }
         self.impose(ban);
         true
     }
 
-    /// A new neighbour may not have been there when a proof went round.
-    pub(super) fn tell_proofs(&mut self, id: ConnId) {
-        for records in self.bans.to_tell(MAX_TOLD, self.now.unix) {
+    /// Tells a neighbour why a node is banned, once, if that is for a lie that still counts. Whoever
+    /// speaks of it holds its record, and was not there when the proof went round.
+    pub(super) fn tell_proof(&mut self, node: &NodeKey, id: ConnId) {
+        if let Some(records) = self.bans.tell(node, id, self.now.unix) {
             self.send(id, Message::Proof(records));
         }
+    }
+
+    /// What a banned node is told besides the reason of the refusal. What an operator noted is for
+    /// that operator.
+    pub(super) fn ban_text(&self, node: &NodeKey) -> Option<String> {
+        let ban = self.bans.get(node)?;
+        matches!(ban.reason, BanReason::Lied(_)).then(|| ban.reason.to_string())
     }
 
     /// Somebody shows two records of our own with one version. Nobody but the holder of our key can

@@ -624,6 +624,7 @@ impl Machine {
         };
         self.spread.store.forget_connection(id);
         self.intro.forget_connection(id);
+        self.bans.forget_connection(id);
         if let Phase::Debuting { debut, .. } = conn.phase {
             self.attempt_failed(&conn.peer, debut.origin, SeedFailure::NotANode);
         }

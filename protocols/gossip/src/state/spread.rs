@@ -225,6 +225,7 @@ impl Machine {
                     continue;
                 }
                 if self.banned(&node) {
+                    self.tell_proof(&node, id);
                     continue;
                 }
             }
@@ -436,6 +437,9 @@ impl Machine {
             .map(|(node, _)| *node)
             .take(MAX_WANTED)
             .collect();
+        for node in theirs.keys() {
+            self.tell_proof(node, id);
+        }
         let mut common = self.common(peer);
         common.retain(|slot| {
             self.record_at(*slot).is_some_and(|record| {

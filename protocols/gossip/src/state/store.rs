@@ -42,6 +42,13 @@ pub(super) struct Stored {
     edges: Edges,
 }
 
+impl Stored {
+    /// How far away it is over listed edges only, when it is within what we tell.
+    pub(super) fn told(&self) -> Option<u8> {
+        self.told
+    }
+}
+
 /// Slots at the other ends of a record's edges, in order of their keys in the record.
 #[derive(Debug, Clone, Copy, Default)]
 struct Edges {

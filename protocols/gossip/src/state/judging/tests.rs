@@ -394,9 +394,27 @@ fn a_proof_is_passed_on_once_to_all_the_others() {
     net.say(to, Message::Proof(proof.clone()));
     net.say(to, Message::Proof(vec![over_cap(93)]));
     assert_eq!(got(&net), [0, 1, 0]);
-    // A neighbour that comes later is told while it counts.
+    // A neighbour that comes later is told once it shows that it does not know, and once only.
     let late = net.debut(94, 0, record(94, EPOCH, &[0], ""));
+    assert_eq!(net.got(late, is_proof), 0);
+    net.say(
+        late,
+        Message::Records(vec![record(93, EPOCH + 1, &[0], "")]),
+    );
     assert_eq!(net.got(late, is_proof), 1);
+    let entry = DigestEntry {
+        node: key(93),
+        version: EPOCH,
+        hash: [1; 8],
+    };
+    for conn in [late, from] {
+        let list = Message::DigestList {
+            mask: u16::MAX,
+            entries: vec![entry],
+        };
+        net.say(conn, list);
+    }
+    assert_eq!((net.got(late, is_proof), got(&net)), (1, [0, 1, 0]));
     // Lifted by hand, it stays lifted.
     net.machines[0].unban(net.now, &key(93)).unwrap();
     net.say(from, Message::Proof(proof));
