@@ -12,6 +12,7 @@
 //! | `roam` | the machine sleeps, wakes, or moves to another network |
 //! | `acquaintances` | whether a node that starts knows anybody to join by |
 //! | `share` | what this node does in circuits of others |
+//! | `bans` | who is banned: between gossip, the disk and the control API |
 //! | `api` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
 //!
@@ -21,6 +22,7 @@
 mod acquaintances;
 mod api;
 mod ask;
+mod bans;
 mod graph;
 mod mesh;
 mod roam;
@@ -58,7 +60,7 @@ use self::mesh::{NoMesh, PooledMesh};
 use self::roam::Roaming;
 use self::routes::Routes;
 use self::share::{Service, Share};
-use self::swarm::{Behaviour, COMMAND_QUEUE, Command, Loop};
+use self::swarm::{Behaviour, BehaviourEvent, COMMAND_QUEUE, Command, Loop};
 use self::trace::{Trace, TracedFlows};
 use self::transport::Activity;
 use self::view::View;
@@ -166,7 +168,7 @@ impl Builder {
         let activity = Activity::default();
         let mut swarm = self.swarm(control, &cores, activity.clone())?;
         let entry = self.bind_entry().await?;
-        let listening = self.listen(&mut swarm).await?;
+        let (listening, early) = self.listen(&mut swarm).await?;
         self.advertise(&mut swarm, &listening);
 
         let roaming = Roaming::new(Arc::clone(&self.config), &listening);
@@ -197,8 +199,11 @@ impl Builder {
             commands: queue,
             seeds: self.config.neighbours.len(),
         };
-        let looping = tokio::spawn(looping.run());
+        let looping = tokio::spawn(looping.run(early));
         let pool = self.pool(&cores, &routes, &view);
+        if let Some(pool) = &pool {
+            tokio::spawn(bans::renew_circuits(pool.clone(), events.subscribe()));
+        }
         let mesh = self.mesh(pool.as_ref(), &routes, &view);
         let ed25519 = self
             .keypair
@@ -305,6 +310,7 @@ impl Builder {
             seeds: config.neighbours.clone(),
             remembered: swarm::from_stored(&remembered.neighbours),
             last_version: remembered.record_version,
+            bans: bans::from_stored(&remembered.bans),
             onion_keys: (keys.current.0, keys.previous.map(|key| key.0)),
         };
         masq_gossip::Behaviour::new(gossip, &self.keypair, start, rng_source().make())
@@ -347,8 +353,12 @@ impl Builder {
         Ok(Entry::bind(entry).await?)
     }
 
-    /// Listens where the configuration says, and waits until the ports are known.
-    async fn listen(&self, swarm: &mut Swarm<Behaviour>) -> Result<Vec<SocketAddr>, StartError> {
+    /// Listens where the configuration says, and waits until the ports are known. Gives the ports,
+    /// and what gossip had to say meanwhile.
+    async fn listen(
+        &self,
+        swarm: &mut Swarm<Behaviour>,
+    ) -> Result<(Vec<SocketAddr>, Vec<masq_gossip::Event>), StartError> {
         let mut waiting = Vec::new();
         if self.config.mode.joins() && self.config.mode.accepts_connections() {
             for address in &self.config.listen {
@@ -363,22 +373,31 @@ impl Builder {
                 waiting.push(id);
             }
         }
-        let mut found = Vec::new();
+        let (mut found, mut early) = (Vec::new(), Vec::new());
         let all = async {
             while !waiting.is_empty() {
-                if let SwarmEvent::NewListenAddr {
-                    listener_id,
-                    address,
-                } = swarm.select_next_some().await
-                {
-                    waiting.retain(|id| *id != listener_id);
-                    found.extend(swarm::socket_addr(&address));
+                match swarm.select_next_some().await {
+                    SwarmEvent::NewListenAddr {
+                        listener_id,
+                        address,
+                    } => {
+                        waiting.retain(|id| *id != listener_id);
+                        found.extend(swarm::socket_addr(&address));
+                    }
+                    SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => {
+                        // A record with that version may leave at the next turn.
+                        if let masq_gossip::Event::PersistVersion(version) = event {
+                            swarm::persist_version(&self.data, version);
+                        }
+                        early.push(event);
+                    }
+                    _ => {}
                 }
             }
         };
         let timely = tokio::time::timeout(LISTEN_TIMEOUT, all).await;
         timely.map_err(|_| StartError::Internal("a listener does not say where it is".into()))?;
-        Ok(found)
+        Ok((found, early))
     }
 
     /// Tells gossip where others can dial this node.

@@ -141,6 +141,9 @@ pub enum Message {
     Want(Vec<NodeKey>),
     #[doc(hidden)]
     Records(Vec<Vec<u8>>),
+    /// One or two records that prove a lie.
+    #[doc(hidden)]
+    Proof(Vec<Vec<u8>>),
 }
 
 /// Why bytes are not a message. The peer who sent them broke the protocol.
@@ -187,6 +190,7 @@ mod kind {
     pub(super) const DIGEST_LIST: u32 = 18;
     pub(super) const WANT: u32 = 19;
     pub(super) const RECORDS: u32 = 20;
+    pub(super) const PROOF: u32 = 21;
     pub(super) const SPARE: u32 = 24;
 }
 
@@ -310,6 +314,11 @@ impl Message {
             },
             Self::Records(records) => Frame {
                 kind: kind::RECORDS,
+                record: records.iter().map(Cow::from).collect(),
+                ..Frame::default()
+            },
+            Self::Proof(records) => Frame {
+                kind: kind::PROOF,
                 record: records.iter().map(Cow::from).collect(),
                 ..Frame::default()
             },
@@ -462,6 +471,7 @@ impl Message {
                 Self::Want(keys.iter().map(|key| NodeKey(*key)).collect())
             }
             kind::RECORDS => Self::Records(f.record.iter().map(|r| r.to_vec()).collect()),
+            kind::PROOF => Self::Proof(proof(&f)?),
             _ => return Self::introduction_from_frame(&f),
         })
     }
@@ -520,6 +530,17 @@ fn single(f: &Frame<'_>) -> Result<Vec<u8>, WireError> {
     match f.record.as_slice() {
         [one] if one.len() <= crate::record::MAX_RECORD_LEN => Ok(one.to_vec()),
         _ => Err(field(f, "record")),
+    }
+}
+
+/// One record or two, none above the bound.
+fn proof(f: &Frame<'_>) -> Result<Vec<Vec<u8>>, WireError> {
+    let fits = |record: &Cow<'_, [u8]>| record.len() <= crate::record::MAX_RECORD_LEN;
+    let few = 1..=crate::proof::MAX_PROOF_RECORDS;
+    if few.contains(&f.record.len()) && f.record.iter().all(fits) {
+        Ok(f.record.iter().map(|record| record.to_vec()).collect())
+    } else {
+        Err(field(f, "record"))
     }
 }
 

@@ -7,16 +7,19 @@
 //!
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
-//! the address book), `wake` (after a sleep), `stage` (whether there is a route). Each is an `impl Machine`; what a part
-//! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
+//! the address book), `wake` (after a sleep), `judging` (proofs and bans), `stage` (whether there
+//! is a route). Each is an `impl Machine`; what a part owns alone is a type of its own (`store`,
+//! `book`, `bans`, `conn`, `sources`, `walk`).
 
 mod admission;
 mod ask;
+mod bans;
 mod book;
 mod conn;
 mod entry;
 mod heal;
 mod intro;
+mod judging;
 mod sources;
 mod splice;
 mod spread;
@@ -47,7 +50,10 @@ use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
+pub use bans::{BAN_LIFE, Ban, BanError, BanReason, MAX_BAN_REASON, MAX_BANS, MAX_BANS_BY_HAND};
+
 use ask::Asks;
+use bans::Bans;
 use book::Book;
 use conn::{Conn, Debut, Link, Phase};
 use intro::Introductions;
@@ -214,6 +220,9 @@ pub struct Machine {
     intro: Introductions,
     asks: Asks,
     book: Book,
+    bans: Bans,
+    /// Whether the host knows that somebody else signs with our key.
+    accused: bool,
     spread: Spread,
     timers: Timers,
     stage: Stage,
@@ -263,6 +272,8 @@ impl Machine {
             intro: Introductions::new(now.mono),
             asks: Asks::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
+            bans: Bans::new(start.bans, me, now.mono, now.unix),
+            accused: false,
             spread: Spread::new(config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
@@ -350,6 +361,7 @@ impl Machine {
         self.expire_conns();
         self.expire_dials();
         self.expire_introductions();
+        self.expire_bans();
         self.watch_links();
         if !self.stopping {
             if self.timers.renew <= now.mono || self.timers.publish.is_some_and(|at| at <= now.mono)
@@ -544,6 +556,7 @@ impl Machine {
             Message::DigestList { mask, entries } => self.on_digest_list(id, mask, &entries),
             Message::Want(keys) => self.on_want(id, &keys),
             Message::Records(records) => self.on_records(id, &records),
+            Message::Proof(records) => self.on_proof(id, &records),
         }
     }
 
@@ -639,6 +652,7 @@ impl Machine {
         };
         self.spread.store.forget_connection(id);
         self.intro.forget_connection(id);
+        self.bans.forget_connection(id);
         if let Phase::Debuting { debut, .. } = conn.phase {
             self.attempt_failed(&conn.peer, debut.origin, SeedFailure::NotANode);
         }
