@@ -7,6 +7,7 @@
 
 pub mod code;
 
+mod bans;
 mod text;
 mod view;
 
@@ -94,6 +95,11 @@ enum Command {
     Set {
         #[command(subcommand)]
         setting: SetCommand,
+    },
+    /// Nodes that yours has nothing to do with: who, why, and changing it
+    Bans {
+        #[command(subcommand)]
+        command: bans::BansCommand,
     },
     /// Stop the daemon, letting open flows finish for a while
     Shutdown {
@@ -279,11 +285,16 @@ async fn perform(
     environment: &Environment,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let client = Client::of_folder(&data_dir(line, environment)?)?;
     let mut answer = Answer {
         json: line.common.json,
         out,
     };
+    if let Command::Bans { command } = &line.command
+        && let Some(done) = bans::offline(command, &mut answer)
+    {
+        return done;
+    }
+    let client = Client::of_folder(&data_dir(line, environment)?)?;
     match &line.command {
         Command::Status { addresses } => {
             answer.show(&client.status(*addresses).await?, view::status)
@@ -325,6 +336,7 @@ async fn perform(
                 )
             })
         }
+        Command::Bans { command } => bans::perform(command, &client, &mut answer).await,
         Command::Shutdown { now, no_wait } => {
             let reply = client.shutdown(*now).await?;
             if !no_wait {

@@ -9,10 +9,10 @@ use tokio::sync::broadcast;
 use super::{
     NodeApi, NodeApiError,
     types::{
-        CircuitCounts, CircuitState, CircuitView, ConnectionStatus, DescriptorView, EntryLink,
-        Event, FlowCounts, GraphNode, GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView,
-        OwnLink, SettingsView, ShutdownView, Stage, Status, TraceEntry, TraceKind, TraceRole,
-        TraceView, Traffic,
+        BanKind, BanRequest, BanView, CircuitCounts, CircuitState, CircuitView, ConnectionStatus,
+        DescriptorView, EntryLink, Event, FlowCounts, GraphNode, GraphView, HopRole, HopView,
+        JoinProblem, Leg, NeighbourView, OwnLink, ScoreView, SettingsView, ShutdownView, Stage,
+        Status, TraceEntry, TraceKind, TraceRole, TraceView, Traffic,
     },
 };
 use crate::config::Hops;
@@ -85,6 +85,32 @@ pub(crate) fn circuit() -> CircuitView {
     }
 }
 
+fn by_hand(node: &str, request: &BanRequest) -> BanView {
+    BanView {
+        node: node.to_owned(),
+        kind: BanKind::ByHand,
+        reason: request
+            .reason
+            .clone()
+            .unwrap_or_else(|| "banned by hand".into()),
+        since_seconds: 0,
+        left_seconds: request.life_seconds,
+        evidence: None,
+    }
+}
+
+/// A ban for a lie: its evidence is no proof of anything.
+pub(crate) fn ban() -> BanView {
+    BanView {
+        node: key('D'),
+        kind: BanKind::Equivocation,
+        reason: "it signed two different records with one version".into(),
+        since_seconds: 182,
+        left_seconds: Some(86_400 - 182),
+        evidence: Some("abcd".into()),
+    }
+}
+
 /// A neighbourhood of five nodes: A is this one, B its entry neighbour.
 pub(crate) fn graph() -> GraphView {
     let node = |letter, routes, exits| GraphNode {
@@ -95,6 +121,25 @@ pub(crate) fn graph() -> GraphView {
         country: exits.then(|| "CZ".to_owned()),
         version: 3,
         age_seconds: 62,
+        score: match letter {
+            'B' => Some(ScoreView {
+                points: 97,
+                avoided: false,
+                latency_ms: Some(12),
+                throughput_bytes: Some(4_200_000),
+                failed_percent: Some(3),
+                congested_seconds: None,
+            }),
+            'D' => Some(ScoreView {
+                points: 19,
+                avoided: true,
+                latency_ms: None,
+                throughput_bytes: None,
+                failed_percent: None,
+                congested_seconds: Some(80),
+            }),
+            _ => None,
+        },
     };
     let edge = |a, b| (key(a), key(b));
     GraphView {
@@ -244,6 +289,32 @@ impl NodeApi for FakeNode {
             hops: hops.to_string(),
         });
         self.settings()
+    }
+
+    fn bans(&self) -> BoxFuture<'_, Result<Vec<BanView>, NodeApiError>> {
+        now(vec![ban(), by_hand(&key('E'), &BanRequest::default())])
+    }
+
+    fn ban(&self, request: BanRequest) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        if request.node == key('A') {
+            let refused = NodeApiError::Refused {
+                what: "AAAAAAAA is this node itself".into(),
+                hint: "Name another.".into(),
+            };
+            return ready(Err(refused)).boxed();
+        }
+        now(by_hand(&request.node, &request))
+    }
+
+    fn unban(&self, node: String) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        if node == key('A') {
+            let refused = NodeApiError::Refused {
+                what: "node AAAAAAAA is not banned".into(),
+                hint: "Look who is.".into(),
+            };
+            return ready(Err(refused)).boxed();
+        }
+        now(by_hand(&node, &BanRequest::default()))
     }
 
     fn shutdown(&self, at_once: bool) -> BoxFuture<'_, Result<ShutdownView, NodeApiError>> {

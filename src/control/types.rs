@@ -13,6 +13,10 @@ use std::{fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+mod bans;
+
+pub use bans::{BanKind, BanRequest, BanView};
+
 /// How many characters of a node key are shown where a person reads them.
 ///
 /// Eight characters are 48 bits: enough that two nodes of one neighbourhood
@@ -241,6 +245,30 @@ pub struct ConnectionStatus {
     pub problems: Vec<JoinProblem>,
 }
 
+/// What this node itself has seen of another one, in its own circuits. It is
+/// told to nobody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoreView {
+    /// From 0 to 100, more is better; a node of which nothing is known would
+    /// have 94.
+    pub points: u8,
+    /// It is used only where nothing else is left.
+    #[serde(default)]
+    pub avoided: bool,
+    /// Its part of the time that circuits through it took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u64>,
+    /// Bytes per second of the fastest circuits through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput_bytes: Option<u64>,
+    /// How many in a hundred attempts failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_percent: Option<u8>,
+    /// Seconds for which it still counts as having no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub congested_seconds: Option<u64>,
+}
+
 /// One node of the neighbourhood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphNode {
@@ -259,6 +287,9 @@ pub struct GraphNode {
     pub version: u64,
     /// Age of its record.
     pub age_seconds: u64,
+    /// What this node holds of it, if it has met it lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<ScoreView>,
 }
 
 /// One of this node's own links, entry links included. Only the node itself
@@ -522,6 +553,21 @@ pub enum Event {
         /// One sentence.
         what: String,
     },
+    /// A node was banned, by hand or for a proven lie.
+    Banned {
+        /// Its node key.
+        node: String,
+        /// Why.
+        reason: String,
+        /// For how long; absent when the ban has no end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left_seconds: Option<u64>,
+    },
+    /// A ban was lifted, or is over.
+    Unbanned {
+        /// The node's key.
+        node: String,
+    },
     /// An own circuit is ready.
     CircuitOpened {
         /// Its number, as in [`CircuitView::id`].
@@ -562,6 +608,8 @@ impl Event {
             Self::NeighbourUp { .. } => "neighbour-up",
             Self::NeighbourDown { .. } => "neighbour-down",
             Self::JoinProblem { .. } => "join-problem",
+            Self::Banned { .. } => "banned",
+            Self::Unbanned { .. } => "unbanned",
             Self::CircuitOpened { .. } => "circuit-opened",
             Self::CircuitClosed { .. } => "circuit-closed",
             Self::SettingsChanged { .. } => "settings-changed",

@@ -10,6 +10,7 @@ use masq_cores::pool::{CircuitInfo, Pool};
 use masq_gossip::{Descriptor, Host, LinkInfo, NodeKey};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::bans::{self, BanCommand};
 use super::routes::Routes;
 use super::share::Share;
 use super::swarm::{Command, entry_link, stage_view};
@@ -17,19 +18,20 @@ use super::trace::Trace;
 use super::view::View;
 use crate::config::{Config, Hops};
 use crate::control::types::{
-    CircuitState, CircuitView, ConnectionStatus, DescriptorView, Event, FlowCounts, GraphNode,
-    GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink, SettingsView,
-    ShutdownView, Stage, Status, TraceView, Traffic,
+    BanRequest, BanView, CircuitState, CircuitView, ConnectionStatus, DescriptorView, Event,
+    FlowCounts, GraphNode, GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink,
+    ScoreView, SettingsView, ShutdownView, Stage, Status, TraceView, Traffic,
 };
 use crate::control::{NodeApi, NodeApiError};
 use crate::daemon::Stop;
 use crate::entry::EntryHandle;
 use crate::exit::Exit;
-use crate::routing::HopRange;
+use crate::routing::{HopRange, NodeScore};
 
 /// Everything the answers are made of.
 pub(crate) struct Api {
     pub(crate) me: NodeKey,
+    pub(crate) knock: masq_gossip::Knock,
     pub(crate) config: Arc<Config>,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -194,6 +196,7 @@ impl Api {
             host,
             ports,
             mask: None,
+            knock: Some(self.knock),
         }
         .to_string())
     }
@@ -240,6 +243,7 @@ impl Api {
                     .map(|country| country.iter().map(|letter| char::from(*letter)).collect()),
                 version: record.version,
                 age_seconds: now.saturating_sub(record.issued),
+                score: self.routes.score(&record.node.0).map(score_view),
             }
         });
         GraphView {
@@ -280,6 +284,23 @@ impl Api {
             hops: settings.hops.clone(),
         });
         Ok(settings)
+    }
+}
+
+/// As the control API says it: whole numbers.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "none is negative, and a cast cuts at the bounds"
+)]
+fn score_view(score: NodeScore) -> ScoreView {
+    ScoreView {
+        points: score.points(),
+        avoided: score.avoided,
+        latency_ms: score.latency.map(|ms| ms.round() as u64),
+        throughput_bytes: score.throughput.map(|rate| rate.round() as u64),
+        failed_percent: score.failures.map(|part| (part * 100.0).round() as u8),
+        congested_seconds: score.congested.map(|left| left.as_secs()),
     }
 }
 
@@ -375,6 +396,19 @@ impl NodeApi for Api {
 
     fn set_hops(&self, hops: Hops) -> BoxFuture<'_, Result<SettingsView, NodeApiError>> {
         self.change_hops(hops).boxed()
+    }
+
+    fn bans(&self) -> BoxFuture<'_, Result<Vec<BanView>, NodeApiError>> {
+        bans::ask(&self.commands, BanCommand::List).boxed()
+    }
+
+    fn ban(&self, request: BanRequest) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        async { bans::ask(&self.commands, |answer| BanCommand::Add(request, answer)).await? }
+            .boxed()
+    }
+
+    fn unban(&self, node: String) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        async { bans::ask(&self.commands, |answer| BanCommand::Lift(node, answer)).await? }.boxed()
     }
 
     fn shutdown(&self, now: bool) -> BoxFuture<'_, Result<ShutdownView, NodeApiError>> {

@@ -16,6 +16,9 @@ use masq_gossip::{Address, EntryFor, Host, LinkInfo, NodeKey, Remembered, Stage}
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::ask::{Asks, Happened};
+use super::bans::BanCommand;
+use super::roam::Roaming;
 use super::transport::Activity;
 use super::view::View;
 use crate::control::types::{EntryLink, Event, Stage as StageView};
@@ -49,6 +52,8 @@ pub(crate) struct Behaviour {
 pub(crate) enum Command {
     /// The links, with what only the operator may see.
     Links(oneshot::Sender<Vec<LinkInfo>>),
+    /// Who is banned, and changing it.
+    Bans(BanCommand),
     /// A route must have this many hops for the stage to be `RouteFound`.
     MinHops(u8),
     /// Say goodbye and end.
@@ -67,13 +72,21 @@ pub(crate) struct Loop {
     pub(crate) seeds: usize,
     /// What was published last.
     pub(crate) onion: OnionPublics,
+    /// Questions in circuits.
+    pub(crate) asks: Asks,
+    /// What happens to the machine.
+    pub(crate) roaming: Roaming,
     /// Signs of life on links.
     pub(crate) activity: Activity,
 }
 
 impl Loop {
-    /// Runs until it is told to stop, or until nobody is left to tell it.
-    pub(crate) async fn run(mut self) {
+    /// Runs until it is told to stop, or until nobody is left to tell it. `early` is what gossip
+    /// said before.
+    pub(crate) async fn run(mut self, early: Vec<masq_gossip::Event>) {
+        for event in early {
+            self.on_gossip(event);
+        }
         let mut check = interval(KEY_CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turn = interval(ONION_KEY_LIFE);
@@ -88,6 +101,8 @@ impl Loop {
                     Some(Command::Stop) | None => break,
                     Some(command) => self.on_command(command),
                 },
+                turn = self.roaming.next() => self.on_roaming(turn),
+                happened = self.asks.next() => self.on_asks(happened),
                 _ = turn.tick() => {
                     self.cores.rotate_onion_key();
                     self.publish_keys();
@@ -129,13 +144,28 @@ impl Loop {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.swarm.behaviour().gossip.links());
             }
+            Command::Bans(command) => self.on_ban_command(command),
             Command::MinHops(hops) => self.swarm.behaviour_mut().gossip.set_min_hops(hops),
             Command::Stop => {}
         }
     }
 
+    fn on_ask(&mut self, call: u64, to: NodeKey, question: Vec<u8>) {
+        if !self.asks.ask(call, to, question) {
+            self.swarm.behaviour_mut().gossip.on_answered(call, None);
+        }
+    }
+
+    fn on_asks(&mut self, happened: Happened) {
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        match happened {
+            Happened::Answered { call, answer } => gossip.on_answered(call, answer),
+            Happened::Asked { call, question } => gossip.on_asked(call, question),
+        }
+    }
+
     /// Tells gossip which onion keys are valid, if that has changed.
-    fn publish_keys(&mut self) {
+    pub(super) fn publish_keys(&mut self) {
         let keys = self.cores.onion_keys();
         if keys != self.onion {
             self.onion = keys;
@@ -151,12 +181,14 @@ impl Loop {
             SwarmEvent::NewListenAddr { address, .. } => {
                 if let Some(address) = socket_addr(&address) {
                     self.view.send_modify(|view| view.listening.push(address));
+                    self.advertise_anew();
                 }
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 if let Some(address) = socket_addr(&address) {
                     self.view
                         .send_modify(|view| view.listening.retain(|known| *known != address));
+                    self.advertise_anew();
                 }
             }
             SwarmEvent::ListenerError { error, .. } => {
@@ -207,8 +239,14 @@ impl Loop {
                     "The configured neighbour {node} can't be joined: {why}."
                 ));
             }
-            Gossip::PersistVersion(version) => self.persist_version(version),
+            Gossip::PersistVersion(version) => persist_version(&self.data, version),
             Gossip::Remember(neighbours) => self.remember(&neighbours),
+            Gossip::Ask { call, to, payload } => self.on_ask(call, to, payload),
+            Gossip::Reply { call, payload } => self.asks.reply(call, payload),
+            event @ (Gossip::Banned(_)
+            | Gossip::Unbanned(_)
+            | Gossip::Bans(_)
+            | Gossip::Accused) => self.on_ban_event(event),
             _ => {}
         }
     }
@@ -226,17 +264,6 @@ impl Loop {
         });
     }
 
-    /// The version must be on disk before a record carries it, so this one write is waited for.
-    /// It happens a few times a day, and takes as long as a small file takes.
-    fn persist_version(&self, version: u64) {
-        let stored = tokio::task::block_in_place(|| {
-            self.data.remember(|state| state.record_version = version)
-        });
-        if let Err(error) = stored {
-            tracing::warn!(%error, "the record version could not be stored");
-        }
-    }
-
     fn remember(&self, neighbours: &[Remembered]) {
         let neighbours: Vec<_> = neighbours.iter().map(to_stored).collect();
         let data = Arc::clone(&self.data);
@@ -247,16 +274,26 @@ impl Loop {
         });
     }
 
-    fn problem(&self, what: String) {
+    pub(crate) fn problem(&self, what: String) {
         tracing::warn!("{what}");
         self.tell(Event::JoinProblem { what: what.clone() });
         self.view
             .send_modify(|view| view.add_problem(what, Instant::now()));
     }
 
-    fn tell(&self, event: Event) {
+    pub(crate) fn tell(&self, event: Event) {
         // Nobody may be listening.
         let _ = self.events.send(event);
+    }
+}
+
+/// The version must be on disk before a record carries it, so this one write is waited for.
+/// It happens a few times an hour, and takes as long as a small file takes.
+pub(crate) fn persist_version(data: &DataDir, version: u64) {
+    let stored =
+        tokio::task::block_in_place(|| data.remember(|state| state.record_version = version));
+    if let Err(error) = stored {
+        tracing::warn!(%error, "the record version could not be stored");
     }
 }
 

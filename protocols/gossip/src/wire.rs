@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use crate::card::WalkId;
 use crate::event::RefuseReason;
 use crate::key::NodeKey;
+use crate::knock::Knock;
 use crate::proto::Frame;
 
 /// Longest message, in bytes, from the two bytes of its length.
@@ -68,6 +69,8 @@ pub enum Message {
         invited: Option<WalkId>,
         /// A card under this walk id, to be introduced with when there is no room.
         card: Option<(WalkId, Vec<u8>)>,
+        /// The knock from the other's descriptor.
+        knock: Option<Knock>,
     },
     #[doc(hidden)]
     Accept { record: Vec<u8>, entry: bool },
@@ -138,6 +141,9 @@ pub enum Message {
     Want(Vec<NodeKey>),
     #[doc(hidden)]
     Records(Vec<Vec<u8>>),
+    /// One or two records that prove a lie.
+    #[doc(hidden)]
+    Proof(Vec<Vec<u8>>),
 }
 
 /// Why bytes are not a message. The peer who sent them broke the protocol.
@@ -184,6 +190,7 @@ mod kind {
     pub(super) const DIGEST_LIST: u32 = 18;
     pub(super) const WANT: u32 = 19;
     pub(super) const RECORDS: u32 = 20;
+    pub(super) const PROOF: u32 = 21;
     pub(super) const SPARE: u32 = 24;
 }
 
@@ -208,6 +215,7 @@ impl Message {
                 ports,
                 invited,
                 card,
+                knock,
             } => Frame {
                 kind: kind::DEBUT,
                 chain: chain.as_str().into(),
@@ -223,6 +231,9 @@ impl Message {
                 card: card
                     .as_ref()
                     .map_or(Cow::Borrowed(&[]), |(_, card)| card.into()),
+                data: knock
+                    .as_ref()
+                    .map_or(Cow::Borrowed(&[]), |knock| knock.0.as_slice().into()),
                 ..Frame::default()
             },
             Self::Accept { record, entry } => Frame {
@@ -303,6 +314,11 @@ impl Message {
             },
             Self::Records(records) => Frame {
                 kind: kind::RECORDS,
+                record: records.iter().map(Cow::from).collect(),
+                ..Frame::default()
+            },
+            Self::Proof(records) => Frame {
+                kind: kind::PROOF,
                 record: records.iter().map(Cow::from).collect(),
                 ..Frame::default()
             },
@@ -409,6 +425,12 @@ impl Message {
                 } else {
                     Some((id(&f, &f.id)?, card(&f)?))
                 },
+                knock: if f.data.is_empty() {
+                    None
+                } else {
+                    let knock = f.data.as_ref().try_into();
+                    Some(Knock(knock.map_err(|_| field(&f, "data"))?))
+                },
             },
             kind::ACCEPT => Self::Accept {
                 record: single(&f)?,
@@ -449,6 +471,7 @@ impl Message {
                 Self::Want(keys.iter().map(|key| NodeKey(*key)).collect())
             }
             kind::RECORDS => Self::Records(f.record.iter().map(|r| r.to_vec()).collect()),
+            kind::PROOF => Self::Proof(proof(&f)?),
             _ => return Self::introduction_from_frame(&f),
         })
     }
@@ -507,6 +530,17 @@ fn single(f: &Frame<'_>) -> Result<Vec<u8>, WireError> {
     match f.record.as_slice() {
         [one] if one.len() <= crate::record::MAX_RECORD_LEN => Ok(one.to_vec()),
         _ => Err(field(f, "record")),
+    }
+}
+
+/// One record or two, none above the bound.
+fn proof(f: &Frame<'_>) -> Result<Vec<Vec<u8>>, WireError> {
+    let fits = |record: &Cow<'_, [u8]>| record.len() <= crate::record::MAX_RECORD_LEN;
+    let few = 1..=crate::proof::MAX_PROOF_RECORDS;
+    if few.contains(&f.record.len()) && f.record.iter().all(fits) {
+        Ok(f.record.iter().map(|record| record.to_vec()).collect())
+    } else {
+        Err(field(f, "record"))
     }
 }
 

@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::descriptor::Descriptor;
 use crate::event::{ASK_TIMEOUT, DownReason, Event, Remembered, SeedFailure, Stage, Start};
 use crate::key::{NodeKey, is_signed};
+use crate::knock::Knock;
 use crate::neighbourhood::EntryFor;
 use crate::record::{RecordError, SIGNATURE_LEN, SignedRecord};
 use crate::state::{ConnId, Input, Machine, Now, Output, Verifier};
@@ -707,6 +708,7 @@ impl Sim {
             seeds,
             remembered: node.remembered.clone(),
             last_version: node.version,
+            bans: Vec::new(),
             onion_keys: (onion, None),
         };
         let rng =
@@ -727,6 +729,7 @@ impl Sim {
             host: crate::address::Host::Ip(node.ip),
             ports: vec![PORT],
             mask: None,
+            knock: Some(Knock::of(&node.keys)),
         }
     }
 

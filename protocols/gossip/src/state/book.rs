@@ -130,6 +130,11 @@ impl Book {
             .collect()
     }
 
+    /// Whether it is a seed or a past neighbour.
+    pub(super) fn knows(&self, node: &NodeKey) -> bool {
+        self.remembers(node) || self.seed(node).is_some()
+    }
+
     pub(super) fn remembers(&self, node: &NodeKey) -> bool {
         self.remembered.contains_key(node)
     }
@@ -182,6 +187,11 @@ impl Book {
         if self.remembered.contains_key(node) || self.seed(node).is_some() {
             self.backoff.entry(*node).or_default().next = until;
         }
+    }
+
+    /// Everybody may be tried again at once.
+    pub(super) fn forget_pauses(&mut self) {
+        self.backoff.clear();
     }
 
     /// It worked.

@@ -7,10 +7,10 @@ use rand::seq::IndexedRandom as _;
 
 use super::book::Origin;
 use super::conn::{Debut, Phase};
-use super::walk::Swap;
+use super::walk::{Asker, Swap};
 use super::{ConnId, Dial, Machine, Output};
 use crate::address::Address;
-use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, seal};
+use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, peek_node, seal};
 use crate::key::NodeKey;
 use crate::scope;
 use crate::wire::Message;
@@ -189,8 +189,21 @@ impl Machine {
         let Some(card) = self.read_card(&walk.bytes, &walk.id) else {
             return;
         };
-        if walk.min == 0 && self.take_card(from, &walk, &card) {
-            return;
+        if self.banned(&card.node) {
+            return self.send(from, Message::WalkEnd { id: walk.id });
+        }
+        if walk.min == 0
+            && let Some((own, sealed)) =
+                self.take_card(Asker::Link(from), &walk.id, walk.splice, &card)
+        {
+            let (id, card, second) = (walk.id, own, false);
+            let taken = Message::Taken {
+                id,
+                card,
+                sealed,
+                second,
+            };
+            return self.send(from, taken);
         }
         self.walk_on(from, walk, card);
     }
@@ -232,20 +245,21 @@ impl Machine {
 
     /// Counts that our address is told to a newcomer that nobody can dial. Such newcomers cost
     /// nothing to invent.
-    fn may_reveal(&mut self, from: ConnId) -> bool {
+    fn may_reveal(&mut self, from: Asker) -> bool {
         let now = self.now.mono;
-        let Some(conn) = self.conns.get_mut(&from) else {
-            return false;
+        let bucket = match from {
+            Asker::Link(conn) => self.conns.get_mut(&conn).map(|c| &mut c.buckets.reveals),
+            Asker::Circuit => Some(&mut self.intro.circuit_reveals),
         };
-        conn.buckets.reveals.take(now) && self.intro.reveals.take(now)
+        bucket.is_some_and(|bucket| bucket.take(now)) && self.intro.reveals.take(now)
     }
 
     /// Whether there is a place for the node of a card. The last one is for those who have hardly
     /// any neighbour, or have looked in vain: so newcomers find one within a few steps however
     /// long the mesh has been at rest.
-    fn has_place_for(&self, walk: &Walk, card: &Card) -> bool {
+    fn has_place_for(&self, card: &Card, patient: bool) -> bool {
         let poor = usize::from(card.links) < SPLICE_BELOW;
-        let most = if poor || card.entry_only || walk.splice {
+        let most = if poor || card.entry_only || patient {
             self.config.cap
         } else {
             self.config.target
@@ -253,38 +267,33 @@ impl Machine {
         self.occupied() < most
     }
 
-    /// Offers ourselves when we have room.
-    fn take_card(&mut self, from: ConnId, walk: &Walk, card: &Card) -> bool {
-        let id = walk.id;
+    /// Offers ourselves when we have room: gives our card, and our address sealed if the other one
+    /// must dial.
+    pub(super) fn take_card(
+        &mut self,
+        from: Asker,
+        id: &WalkId,
+        patient: bool,
+        card: &Card,
+    ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
         let fine = !self.stopping
             && self.config.roles.routes
             && self.can_meet(card)
             && !self.engaged(&card.node)
+            && !self.banned(&card.node)
             && self.intro.may_take(&card.node, from)
-            && self.has_place_for(walk, card)
+            && self.has_place_for(card, patient)
             && (!card.entry_only || self.can_host(&card.node, true));
         if !fine {
-            return false;
+            return None;
         }
-        let Some((own, sealed)) = self.offer(from, id, card, None) else {
-            return false;
-        };
-        self.send(
-            from,
-            Message::Taken {
-                id,
-                card: own,
-                sealed,
-                second: false,
-            },
-        );
-        true
+        self.offer(from, *id, card, None)
     }
 
     /// Keeps a slot for the card's node; gives our card, and our address sealed if it must dial.
     pub(super) fn offer(
         &mut self,
-        from: ConnId,
+        from: Asker,
         id: WalkId,
         card: &Card,
         swap: Option<Swap>,
@@ -312,8 +321,18 @@ impl Machine {
         sealed: Option<Vec<u8>>,
         second: bool,
     ) {
+        if peek_node(&bytes).is_some_and(|node| self.banned(&node)) {
+            // Neither end waits for the other then.
+            if let Some(path) = self.intro.paths.remove(&id) {
+                self.send(path.prev, Message::WalkEnd { id });
+            }
+            return self.send(from, Message::WalkEnd { id });
+        }
         if !self.intro.own.contains_key(&id) {
             if let Some(prev) = self.intro.paths.get(&id).map(|path| path.prev) {
+                if !second {
+                    self.count_introduced(prev);
+                }
                 self.send(
                     prev,
                     Message::Taken {
@@ -366,7 +385,7 @@ impl Machine {
         }
     }
 
-    fn on_sealed(&mut self, id: WalkId, to: NodeKey, sealed: Vec<u8>) {
+    pub(super) fn on_sealed(&mut self, id: WalkId, to: NodeKey, sealed: Vec<u8>) {
         if to != self.me {
             if let Some(next) = self.intro.paths.get(&id).map(|path| path.next) {
                 self.send(next, Message::Sealed { id, to, sealed });
@@ -469,6 +488,9 @@ impl Machine {
     }
 
     pub(super) fn dial(&mut self, node: NodeKey, debut: Debut) {
+        if self.banned(&node) {
+            return;
+        }
         let addresses = debut.addresses.clone();
         let until = self.now.mono + self.config.timing.dial_timeout;
         self.dials.insert(node, Dial { until, debut });

@@ -7,15 +7,19 @@
 //!
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
-//! the address book), `stage` (whether there is a route). Each is an `impl Machine`; what a part
-//! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
+//! the address book), `wake` (after a sleep), `judging` (proofs and bans), `stage` (whether there
+//! is a route). Each is an `impl Machine`; what a part owns alone is a type of its own (`store`,
+//! `book`, `bans`, `conn`, `sources`, `walk`).
 
 mod admission;
+mod ask;
+mod bans;
 mod book;
 mod conn;
 mod entry;
 mod heal;
 mod intro;
+mod judging;
 mod sources;
 mod splice;
 mod spread;
@@ -24,6 +28,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod trim;
+mod wake;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,10 +45,15 @@ use crate::config::Config;
 use crate::descriptor::{Descriptor, DescriptorError};
 use crate::event::{DownReason, Event, SeedFailure, Stage, Start};
 use crate::key::NodeKey;
+use crate::knock::Knock;
 use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
+pub use bans::{BAN_LIFE, Ban, BanError, BanReason, MAX_BAN_REASON, MAX_BANS, MAX_BANS_BY_HAND};
+
+use ask::Asks;
+use bans::Bans;
 use book::Book;
 use conn::{Conn, Debut, Link, Phase};
 use intro::Introductions;
@@ -197,6 +207,7 @@ struct Timers {
 pub struct Machine {
     config: Config,
     keys: ed25519::Keypair,
+    knock: Knock,
     me: NodeKey,
     rng: ChaCha20Rng,
     verifier: Box<dyn Verifier>,
@@ -207,7 +218,11 @@ pub struct Machine {
     dials: BTreeMap<NodeKey, Dial>,
     sources: Sources,
     intro: Introductions,
+    asks: Asks,
     book: Book,
+    bans: Bans,
+    /// Whether the host knows that somebody else signs with our key.
+    accused: bool,
     spread: Spread,
     timers: Timers,
     stage: Stage,
@@ -255,7 +270,10 @@ impl Machine {
             dials: BTreeMap::new(),
             sources: Sources::default(),
             intro: Introductions::new(now.mono),
+            asks: Asks::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
+            bans: Bans::new(start.bans, me, now.mono, now.unix),
+            accused: false,
             spread: Spread::new(config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
@@ -272,6 +290,7 @@ impl Machine {
             stopping: false,
             outputs: VecDeque::new(),
             config,
+            knock: Knock::of(&keys),
             keys,
         };
         machine.timers.probe = now.mono + machine.jitter(timing.probe);
@@ -303,11 +322,8 @@ impl Machine {
                 }
             }
             Input::Broken(conn, reason) => self.close(conn, reason),
-            Input::Asked { call, .. } => self.outputs.push_back(Output::Reply {
-                call,
-                payload: None,
-            }),
-            Input::Answered { .. } => {}
+            Input::Asked { call, payload } => self.on_asked(call, &payload),
+            Input::Answered { call, payload } => self.on_answered(call, payload.as_deref()),
         }
     }
 
@@ -345,6 +361,7 @@ impl Machine {
         self.expire_conns();
         self.expire_dials();
         self.expire_introductions();
+        self.expire_bans();
         self.watch_links();
         if !self.stopping {
             if self.timers.renew <= now.mono || self.timers.publish.is_some_and(|at| at <= now.mono)
@@ -370,6 +387,11 @@ impl Machine {
     /// This node.
     pub fn me(&self) -> NodeKey {
         self.me
+    }
+
+    /// What this node's descriptor says besides where it is.
+    pub fn knock(&self) -> Knock {
+        self.knock
     }
 
     /// The settings, brought into their bounds.
@@ -487,6 +509,7 @@ impl Machine {
                 ports,
                 invited,
                 card,
+                knock,
             } => {
                 let debut = admission::Arriving {
                     chain,
@@ -495,6 +518,7 @@ impl Machine {
                     ports,
                     invited,
                     card,
+                    knock,
                 };
                 self.on_debut(id, debut);
             }
@@ -532,6 +556,7 @@ impl Machine {
             Message::DigestList { mask, entries } => self.on_digest_list(id, mask, &entries),
             Message::Want(keys) => self.on_want(id, &keys),
             Message::Records(records) => self.on_records(id, &records),
+            Message::Proof(records) => self.on_proof(id, &records),
         }
     }
 
@@ -627,6 +652,7 @@ impl Machine {
         };
         self.spread.store.forget_connection(id);
         self.intro.forget_connection(id);
+        self.bans.forget_connection(id);
         if let Phase::Debuting { debut, .. } = conn.phase {
             self.attempt_failed(&conn.peer, debut.origin, SeedFailure::NotANode);
         }

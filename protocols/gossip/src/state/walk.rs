@@ -19,11 +19,15 @@ const MAX_OWN: usize = 16;
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 /// Most offers to take a newcomer at a time: as many as there are slots.
 const MAX_TAKES: usize = crate::config::MAX_NEIGHBOURS;
-/// Most of them for walks that came over one connection: one neighbour cannot keep all slots. Guess.
+/// Most of them for walks that came over one connection, or for circuits: one neighbour cannot keep
+/// all slots. Guess.
 const MAX_TAKES_PER_CONN: usize = 2;
 /// Times that this node seals its own address to newcomers: eight at once, twelve an hour, so
 /// that who invents newcomers learns few addresses. Measured, as the bound per connection.
 const REVEALS: (u32, f64) = (8, 12.0 / 3600.0);
+
+/// Of them, for those who ask by circuits. Guess: as for one connection.
+const CIRCUIT_REVEALS: (u32, f64) = (4, 6.0 / 3600.0);
 
 /// The way a walk came and went.
 #[derive(Debug)]
@@ -50,11 +54,19 @@ enum Answers {
     Second,
 }
 
+/// Whence a card came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// By a walk, or as the wish to splice.
+    Link(ConnId),
+    /// By a circuit.
+    Circuit,
+}
+
 /// An offer of ours to take somebody.
 pub(super) struct Take {
     pub(super) node: NodeKey,
-    /// Whence the walk, or the wish to splice, came.
-    from: ConnId,
+    from: Asker,
     pub(super) secret: SealSecret,
     pub(super) swap: Option<Swap>,
     /// Where the newcomer can be dialled, once it has told.
@@ -94,6 +106,8 @@ pub(super) struct Introductions {
     expects: BTreeMap<NodeKey, Duration>,
     /// How often our own address may still be sealed to newcomers.
     pub(super) reveals: TokenBucket,
+    /// The same for those who ask by circuits.
+    pub(super) circuit_reveals: TokenBucket,
 }
 
 impl Introductions {
@@ -105,6 +119,7 @@ impl Introductions {
             splices: BTreeMap::new(),
             expects: BTreeMap::new(),
             reveals: TokenBucket::new(REVEALS.0, REVEALS.1, now),
+            circuit_reveals: TokenBucket::new(CIRCUIT_REVEALS.0, CIRCUIT_REVEALS.1, now),
         }
     }
 
@@ -181,7 +196,7 @@ impl Introductions {
         }
     }
 
-    pub(super) fn may_take(&self, node: &NodeKey, from: ConnId) -> bool {
+    pub(super) fn may_take(&self, node: &NodeKey, from: Asker) -> bool {
         let same_way = self.takes.values().filter(|take| take.from == from);
         self.takes.len() < MAX_TAKES
             && same_way.count() < MAX_TAKES_PER_CONN
@@ -191,7 +206,7 @@ impl Introductions {
     pub(super) fn take(
         &mut self,
         id: WalkId,
-        (node, from): (NodeKey, ConnId),
+        (node, from): (NodeKey, Asker),
         secret: SealSecret,
         swap: Option<Swap>,
         until: Duration,
@@ -207,6 +222,11 @@ impl Introductions {
                 until,
             },
         );
+    }
+
+    /// Whether an offer of ours is out that was asked for in this way.
+    pub(super) fn taken_for(&self, id: &WalkId, from: Asker) -> bool {
+        self.takes.get(id).is_some_and(|take| take.from == from)
     }
 
     /// `false` when too many are under way.
@@ -245,6 +265,13 @@ impl Introductions {
     pub(super) fn fulfilled(&mut self, node: &NodeKey) -> bool {
         self.takes.retain(|_, take| take.node != *node);
         self.expects.remove(node).is_some()
+    }
+
+    /// Nothing that is under way is for this node any more.
+    pub(super) fn dismiss(&mut self, node: &NodeKey) {
+        self.takes.retain(|_, take| take.node != *node);
+        self.splices.retain(|_, splice| splice.card.node != *node);
+        self.expects.remove(node);
     }
 
     pub(super) fn forget_connection(&mut self, conn: ConnId) {
