@@ -20,6 +20,7 @@ mod event;
 mod gate;
 mod handler;
 mod key;
+mod knock;
 mod neighbourhood;
 mod proof;
 mod proto;
@@ -43,6 +44,7 @@ pub use event::{
 pub use gate::GateError;
 pub use handler::{Command, Handler, Report};
 pub use key::{KeyError, NODE_KEY_LEN, NODE_KEY_TEXT_LEN, NodeKey};
+pub use knock::{KNOCK_LEN, Knock};
 pub use neighbourhood::{EntryFor, Link, LinkInfo, Neighbourhood};
 pub use proof::{Lie, MAX_EVIDENCE_LEN, MAX_PROOF_RECORDS, Proof, ProofError};
 pub use record::{

@@ -7,10 +7,12 @@
 //!
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
-//! the address book), `judging` (proofs and bans), `stage` (whether there is a route). Each is an `impl Machine`; what a part
-//! owns alone is a type of its own (`store`, `book`, `bans`, `conn`, `sources`, `walk`).
+//! the address book), `wake` (after a sleep), `judging` (proofs and bans), `stage` (whether there
+//! is a route). Each is an `impl Machine`; what a part owns alone is a type of its own (`store`,
+//! `book`, `bans`, `conn`, `sources`, `walk`).
 
 mod admission;
+mod ask;
 mod bans;
 mod book;
 mod conn;
@@ -25,6 +27,8 @@ mod stage;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trim;
+mod wake;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -36,17 +40,19 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
 
 use crate::address::Address;
-use crate::card::WalkId;
+use crate::card::{Card, WalkId};
 use crate::config::Config;
 use crate::descriptor::{Descriptor, DescriptorError};
 use crate::event::{DownReason, Event, SeedFailure, Stage, Start};
 use crate::key::NodeKey;
+use crate::knock::Knock;
 use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
 pub use bans::{BAN_LIFE, Ban, BanError, BanReason, MAX_BAN_REASON, MAX_BANS, MAX_BANS_BY_HAND};
 
+use ask::Asks;
 use bans::Bans;
 use book::Book;
 use conn::{Conn, Debut, Link, Phase};
@@ -149,9 +155,14 @@ pub enum Output {
     Event(Event),
 }
 
-/// Verifies records. The default remembers nothing beyond what the machine holds; a simulator
-/// of many nodes hands in one that checks each record once for all of them.
+/// Verifies records and cards. The default remembers nothing beyond what the machine holds; a
+/// simulator of many nodes hands in one that checks each signature once for all of them.
 pub trait Verifier: Send {
+    /// Whether a node signed a message (that is no record).
+    fn is_signed(&mut self, node: &NodeKey, message: &[u8], signature: &[u8]) -> bool {
+        crate::key::is_signed(node, message, signature)
+    }
+
     /// As [`SignedRecord::parse`].
     ///
     /// # Errors
@@ -188,12 +199,15 @@ struct Timers {
     /// When to give up a link, if there still is no route by then; and the pause before the next time.
     rewire: Option<Duration>,
     rewire_pause: Duration,
+    /// When to offer a neighbour to part, while there are some to spare.
+    trim: Option<Duration>,
 }
 
 /// One node of the mesh.
 pub struct Machine {
     config: Config,
     keys: ed25519::Keypair,
+    knock: Knock,
     me: NodeKey,
     rng: ChaCha20Rng,
     verifier: Box<dyn Verifier>,
@@ -204,6 +218,7 @@ pub struct Machine {
     dials: BTreeMap<NodeKey, Dial>,
     sources: Sources,
     intro: Introductions,
+    asks: Asks,
     book: Book,
     bans: Bans,
     /// Whether the host knows that somebody else signs with our key.
@@ -255,6 +270,7 @@ impl Machine {
             dials: BTreeMap::new(),
             sources: Sources::default(),
             intro: Introductions::new(now.mono),
+            asks: Asks::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
             bans: Bans::new(start.bans, me, now.mono, now.unix),
             accused: false,
@@ -268,11 +284,13 @@ impl Machine {
                 probe: now.mono + timing.probe,
                 rewire: None,
                 rewire_pause: heal::REWIRE_FIRST,
+                trim: None,
             },
             stage: Stage::NotConnected,
             stopping: false,
             outputs: VecDeque::new(),
             config,
+            knock: Knock::of(&keys),
             keys,
         };
         machine.timers.probe = now.mono + machine.jitter(timing.probe);
@@ -300,14 +318,12 @@ impl Machine {
             Input::Activity(peer) => {
                 if let Some(conn) = self.links.get(&peer).and_then(|id| self.conns.get_mut(id)) {
                     conn.last_heard = now.mono;
+                    conn.in_use = Some(now.mono);
                 }
             }
             Input::Broken(conn, reason) => self.close(conn, reason),
-            Input::Asked { call, .. } => self.outputs.push_back(Output::Reply {
-                call,
-                payload: None,
-            }),
-            Input::Answered { .. } => {}
+            Input::Asked { call, payload } => self.on_asked(call, &payload),
+            Input::Answered { call, payload } => self.on_answered(call, payload.as_deref()),
         }
     }
 
@@ -325,6 +341,7 @@ impl Machine {
             running(self.timers.entry),
             running(self.timers.publish),
             running(self.timers.rewire),
+            running(self.timers.trim),
             self.spread.due(),
             self.intro.next_deadline(),
             self.dials.values().map(|dial| dial.until).min(),
@@ -357,6 +374,9 @@ impl Machine {
             if self.timers.rewire.is_some_and(|at| at <= now.mono) {
                 self.rewire();
             }
+            if self.timers.trim.is_some_and(|at| at <= now.mono) {
+                self.trim();
+            }
             self.seek();
         }
         if self.spread.due().is_some_and(|at| at <= now.mono) {
@@ -367,6 +387,11 @@ impl Machine {
     /// This node.
     pub fn me(&self) -> NodeKey {
         self.me
+    }
+
+    /// What this node's descriptor says besides where it is.
+    pub fn knock(&self) -> Knock {
+        self.knock
     }
 
     /// The settings, brought into their bounds.
@@ -484,6 +509,7 @@ impl Machine {
                 ports,
                 invited,
                 card,
+                knock,
             } => {
                 let debut = admission::Arriving {
                     chain,
@@ -492,6 +518,7 @@ impl Machine {
                     ports,
                     invited,
                     card,
+                    knock,
                 };
                 self.on_debut(id, debut);
             }
@@ -514,6 +541,7 @@ impl Machine {
             Message::EntryAsk { insist } => self.on_entry_ask(id, insist),
             Message::EntryReply { granted } => self.on_entry_reply(id, granted),
             Message::EntryRelease => self.on_entry_release(id),
+            Message::Spare => self.on_spare(id),
             Message::SpliceAsk { id: walk, card } => self.on_splice_ask(id, walk, &card),
             Message::SpliceReply {
                 id: walk,
@@ -670,6 +698,7 @@ impl Machine {
         self.publish_soon();
         self.spread.topology_changed(self.now.mono);
         self.update_stage();
+        self.plan_trim();
     }
 
     fn link_views(&self) -> Vec<LinkView> {
@@ -720,6 +749,15 @@ impl Machine {
     pub(crate) fn path_to(&self, node: &NodeKey) -> Option<Vec<NodeKey>> {
         let most = usize::from(crate::config::MAX_HOPS);
         stage::path_to(&self.spread.store, self.me, &self.starts(), node, most)
+    }
+
+    /// Reads a card that came for a walk.
+    fn read_card(&mut self, bytes: &[u8], id: &WalkId) -> Option<Card> {
+        let verifier = &mut self.verifier;
+        let signed = |node: &NodeKey, message: &[u8], signature: &[u8]| {
+            verifier.is_signed(node, message, signature)
+        };
+        Card::parse_with(bytes, id, self.config.chain, self.now.unix, signed)
     }
 
     fn new_walk_id(&mut self) -> WalkId {

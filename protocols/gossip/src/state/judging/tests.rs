@@ -187,6 +187,7 @@ impl Net {
             ports: vec![4000],
             invited: None,
             card: None,
+            knock: None,
         };
         self.say(conn, debut);
         conn
@@ -681,6 +682,7 @@ fn bans_from_before_a_restart_hold_for_seeds_too() {
         host: address(7).host,
         ports: vec![4000],
         mask: None,
+        knock: None,
     };
     let ban = Ban {
         node: key(7),
