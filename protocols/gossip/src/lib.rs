@@ -22,6 +22,7 @@ mod handler;
 mod key;
 mod neighbourhood;
 mod proto;
+mod reach;
 mod record;
 mod scope;
 pub mod sim;
@@ -43,8 +44,10 @@ pub use gate::GateError;
 pub use handler::{Command, Handler, Report};
 pub use key::{KeyError, NODE_KEY_LEN, NODE_KEY_TEXT_LEN, NodeKey};
 pub use neighbourhood::{EntryFor, Link, LinkInfo, Neighbourhood};
+pub use reach::{Reach, ReachOutcome};
 pub use record::{
     MAX_CLOCK_SKEW, MAX_LISTED, MAX_POLICY_LEN, MAX_RECORD_LEN, MAX_RECORD_LIFE, RatePack, Record,
     RecordError, Roles, SIGNATURE_LEN, SignedRecord,
 };
+pub use state::{ClockView, PROBE_TIMEOUT};
 pub use wire::{MAX_MESSAGE_LEN, Message, WireError};

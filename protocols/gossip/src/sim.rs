@@ -143,6 +143,11 @@ enum What {
         conn: ConnId,
         at: usize,
     },
+    Probed {
+        at: usize,
+        call: u64,
+        port: Option<u16>,
+    },
 }
 
 /// A mesh in virtual time.
@@ -473,6 +478,7 @@ impl Sim {
                 peer,
                 addresses,
             } => self.connect(from, peer, &addresses),
+            What::Probed { at, call, port } => self.input(at, Input::Probed { call, port }),
             What::DialFailed { at, peer, why } => self.input(at, Input::DialFailed { peer, why }),
             What::Deliver { conn, to, bytes } => {
                 let open = self
@@ -628,6 +634,25 @@ impl Sim {
         );
     }
 
+    /// Whether a node answers at one of the addresses, as a connection would show.
+    fn probe(&mut self, from: usize, call: u64, peer: &NodeKey, addresses: &[Address]) {
+        let answers = self.by_key.get(peer).copied().filter(|index| {
+            let node = &self.nodes[*index];
+            let here = |a: &Address| a.ip() == Some(node.ip) && a.port == PORT;
+            node.machine.is_some()
+                && node.spec.dialable
+                && self.joined(from, *index)
+                && addresses.iter().any(here)
+        });
+        let took = match answers {
+            Some(to) => self.latency(from, to) * 3,
+            None => self.network.dial_failure,
+        };
+        let port = answers.map(|_| PORT);
+        let at = from;
+        self.at(self.now + took, What::Probed { at, call, port });
+    }
+
     fn input(&mut self, index: usize, input: Input) {
         let now = self.clock();
         if let Some(machine) = self.nodes[index].machine.as_mut() {
@@ -681,6 +706,11 @@ impl Sim {
                 },
             ),
             Output::Reply { .. } => {}
+            Output::Probe {
+                call,
+                peer,
+                addresses,
+            } => self.probe(index, call, &peer, &addresses),
             Output::Event(event) => {
                 match &event {
                     Event::PersistVersion(version) => self.nodes[index].version = *version,

@@ -7,15 +7,18 @@
 //!
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
-//! the address book), `stage` (whether there is a route). Each is an `impl Machine`; what a part
+//! the address book), `stage` (whether there is a route), `reach` (whether this node can be
+//! dialled), `clock`. Each is an `impl Machine`; what a part
 //! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
 
 mod admission;
 mod book;
+mod clock;
 mod conn;
 mod entry;
 mod heal;
 mod intro;
+mod reach;
 mod sources;
 mod splice;
 mod spread;
@@ -43,9 +46,14 @@ use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
+pub use clock::ClockView;
+pub use reach::PROBE_TIMEOUT;
+
 use book::Book;
+use clock::Clocks;
 use conn::{Conn, Debut, Link, Phase};
 use intro::Introductions;
+use reach::Reach;
 use sources::Sources;
 use spread::Spread;
 use stage::route_exists;
@@ -107,6 +115,13 @@ pub enum Input {
         /// The answer; `None` when no circuit came up, or nobody answered in time.
         payload: Option<Vec<u8>>,
     },
+    /// What came of an [`Output::Probe`].
+    Probed {
+        /// The machine's name for the call.
+        call: u64,
+        /// The port at which the node proved its key; `None` when it did at none.
+        port: Option<u16>,
+    },
 }
 
 /// Something the host must do, in order.
@@ -139,6 +154,17 @@ pub enum Output {
         call: u64,
         /// The answer; at most [`crate::MAX_ASK_LEN`] bytes. `None` to close without one.
         payload: Option<Vec<u8>>,
+    },
+    /// Dial for a neighbour that wants to know whether it can be dialled, beside the link that
+    /// there is and without disturbing it; drop the connection as soon as the other end has proved
+    /// its key, and answer with [`Input::Probed`] within [`PROBE_TIMEOUT`].
+    Probe {
+        /// The machine's name for the call.
+        call: u64,
+        /// Who must be at the other end.
+        peer: NodeKey,
+        /// Where; never empty.
+        addresses: Vec<Address>,
     },
     /// Tell the application.
     Event(Event),
@@ -200,6 +226,8 @@ pub struct Machine {
     sources: Sources,
     intro: Introductions,
     book: Book,
+    reach: Reach,
+    clocks: Clocks,
     spread: Spread,
     timers: Timers,
     stage: Stage,
@@ -248,6 +276,8 @@ impl Machine {
             sources: Sources::default(),
             intro: Introductions::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
+            reach: Reach::new(now.mono),
+            clocks: Clocks::default(),
             spread: Spread::new(me, config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
@@ -298,6 +328,7 @@ impl Machine {
                 payload: None,
             }),
             Input::Answered { .. } => {}
+            Input::Probed { call, port } => self.on_probed(call, port),
         }
     }
 
@@ -317,6 +348,7 @@ impl Machine {
             running(self.timers.rewire),
             self.spread.due(),
             self.intro.next_deadline(),
+            self.reach.next_deadline(),
             self.dials.values().map(|dial| dial.until).min(),
             self.next_seek(),
         ];
@@ -334,6 +366,7 @@ impl Machine {
         self.expire_conns();
         self.expire_dials();
         self.expire_introductions();
+        self.expire_reach();
         self.watch_links();
         if !self.stopping {
             if self.timers.renew <= now.mono || self.timers.publish.is_some_and(|at| at <= now.mono)
@@ -388,6 +421,11 @@ impl Machine {
             })
         };
         self.links.iter().filter_map(info).collect()
+    }
+
+    /// How this node's clock compares with those of its neighbours, present and recent.
+    pub fn clocks(&self) -> Vec<ClockView> {
+        self.clocks.views(self.now.mono)
     }
 
     /// Changes the onion keys in the record, now.
@@ -507,6 +545,12 @@ impl Machine {
             Message::DigestList { mask, entries } => self.on_digest_list(id, mask, &entries),
             Message::Want(keys) => self.on_want(id, &keys),
             Message::Records(records) => self.on_records(id, &records),
+            Message::ReachAsk { ports } => self.on_reach_ask(id, &ports),
+            Message::ReachReply {
+                outcome,
+                ports,
+                seen,
+            } => self.on_reach_reply(id, outcome, ports, seen),
         }
     }
 
@@ -602,6 +646,7 @@ impl Machine {
         };
         self.spread.store.forget_connection(id);
         self.intro.forget_connection(id);
+        self.forget_reach(id);
         if let Phase::Debuting { debut, .. } = conn.phase {
             self.attempt_failed(&conn.peer, debut.origin, SeedFailure::NotANode);
         }
