@@ -15,5 +15,6 @@ pub mod entry;
 pub mod exit;
 pub mod node;
 pub mod pipe;
+pub mod reach;
 pub mod routing;
 pub mod telemetry;

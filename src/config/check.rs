@@ -139,8 +139,9 @@ fn mesh(config: &Config, findings: &mut Findings<'_>) {
         {
             findings.warning(
                 "advertise",
-                "This node has no descriptor, because its public address isn't known.",
-                "Set advertise if you want to tell others of this node.",
+                "This node has no descriptor until its public address is known.",
+                "A router at home is asked for it (mapping_protocol). Elsewhere, set advertise if you \
+                 want to tell others of this node.",
             );
         }
     }
