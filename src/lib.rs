@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod datadir;
+pub mod doctor;
 pub mod entry;
 pub mod exit;
 pub mod node;

@@ -7,17 +7,20 @@
 //! | `swarm` | the one task that owns the Swarm |
 //! | `view`, `graph` | what the others see of the mesh, without asking that task |
 //! | `routes` | which route the next circuit takes |
+//! | `reaching` | whether this node can be dialled, and whether neighbours can |
 //! | `mesh` | flows for the proxies, through other exits where one fails |
 //! | `share` | what this node does in circuits of others |
-//! | `api` | answers to the control API |
+//! | `api`, `doctor` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
 //!
 //! Bytes never pass through here: the proxies, the circuits and the exit have
 //! tasks of their own.
 
 mod api;
+mod doctor;
 mod graph;
 mod mesh;
+mod reaching;
 mod routes;
 mod share;
 mod swarm;
@@ -48,6 +51,7 @@ use tokio::task::JoinHandle;
 
 use self::api::Api;
 use self::mesh::{NoMesh, PooledMesh};
+use self::reaching::{Mapping, Reaching, RunningMapping};
 use self::routes::Routes;
 use self::share::{Service, Share};
 use self::swarm::{Behaviour, COMMAND_QUEUE, Command, Loop};
@@ -59,6 +63,7 @@ use crate::daemon::{RunningNode, Start, StartError};
 use crate::datadir::DataDir;
 use crate::entry::{Entry, EntryConfig, Mesh};
 use crate::exit::{Direct, Exit, ExitConfig, ExitPolicy, HickoryResolver, Resolve, Services};
+use crate::reach::Prober;
 
 /// Events that a slow reader of the control API may lag behind (from its description).
 const EVENT_QUEUE: usize = 256;
@@ -147,6 +152,8 @@ impl Builder {
         self.advertise(&mut swarm, &listening);
 
         let mut view = View::new(swarm.behaviour().gossip.neighbourhood(), self.started);
+        let mapping = Mapping::prepare(&self.config, &listening);
+        view.mapping = mapping.state();
         view.listening = listening;
         let (view_tx, view) = watch::channel(view);
         let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -166,10 +173,13 @@ impl Builder {
             data: Arc::clone(&self.data),
             commands: queue,
             seeds: self.config.neighbours.len(),
+            reaching: Reaching::new(Arc::clone(&self.config), self.prober()),
         };
         let looping = tokio::spawn(looping.run());
+        let mapping = mapping.start(commands.clone());
         let pool = self.pool(&cores, &routes, &view);
         let mesh = self.mesh(pool.as_ref(), &routes, &view);
+        let asks_names = self.config.exit || !self.config.mode.joins();
         let api = Api {
             me: self.me,
             config: Arc::clone(&self.config),
@@ -184,6 +194,8 @@ impl Builder {
             events,
             stop: self.stop.clone(),
             started: self.started,
+            data: Arc::clone(&self.data),
+            resolver: asks_names.then(|| Arc::clone(&self.resolver)),
         };
         let life = Life {
             stop: self.stop,
@@ -195,6 +207,7 @@ impl Builder {
             cores,
             commands,
             looping,
+            mapping,
         };
         Ok(RunningNode::new(Arc::new(api), life.run()))
     }
@@ -245,6 +258,7 @@ impl Builder {
         gossip.ip_limits.per_ip = limit(config.ip_limits.per_ip);
         gossip.ip_limits.per_24 = limit(config.ip_limits.per_24);
         gossip.ip_limits.per_48 = limit(config.ip_limits.per_48);
+        gossip.check_reachability_of_others = config.check_reachability_of_others;
         gossip.min_hops = config.hops.min();
         gossip.earning_wallet = config
             .earning_wallet
@@ -288,6 +302,11 @@ impl Builder {
             .with_dial_concurrency_factor(DIALS_PER_NODE);
         let peer = self.keypair.public().to_peer_id();
         Ok(Swarm::new(transport, behaviour, peer, config))
+    }
+
+    /// What dials for neighbours: by the same links and from the same address as the Swarm.
+    fn prober(&self) -> Prober {
+        Prober::new(self.keypair.clone(), source(&self.config))
     }
 
     async fn bind_entry(&self) -> Result<Entry, StartError> {
@@ -337,7 +356,7 @@ impl Builder {
 
     /// Tells gossip where others can dial this node.
     fn advertise(&self, swarm: &mut Swarm<Behaviour>, listening: &[SocketAddr]) {
-        if let Some((host, ports)) = api::public_address(&self.config, listening) {
+        if let Some((host, ports)) = api::public_address(&self.config, listening, None) {
             let addresses = ports.into_iter().map(|port| Address {
                 host: host.clone(),
                 port,
@@ -405,6 +424,7 @@ struct Life {
     cores: Cores,
     commands: mpsc::Sender<Command>,
     looping: JoinHandle<()>,
+    mapping: RunningMapping,
 }
 
 impl Life {
@@ -419,6 +439,7 @@ impl Life {
             cores,
             commands,
             mut looping,
+            mapping,
         } = self;
         let serving = entry.serve(mesh, stop.drain_token());
         let draining = async {
@@ -441,7 +462,7 @@ impl Life {
         }
         cores.shutdown().await;
         let _ = commands.send(Command::Stop).await;
-        let _ = looping.await;
+        let _ = tokio::join!(looping, mapping.end());
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use crate::config::{Config, MappingProtocol};
 
-pub use home::{Home, is_private};
+pub use home::{Home, is_global, is_private};
 pub use keeper::{Keeper, Pace};
 pub use mapping::{MapError, Protocol};
 pub use probe::Prober;
