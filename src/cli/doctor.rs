@@ -56,7 +56,7 @@ fn text(report: &Report) -> String {
             count(warnings.into(), "warning")
         ),
     };
-    out.push_str("\n");
+    out.push('\n');
     for verdict in [Verdict::Fault, Verdict::Warning, Verdict::Ok] {
         let of = report
             .findings

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{Chain, Config, Mode, Origin, Problem};
+use super::{Chain, Config, MappingProtocol, Mode, Origin, Problem};
 
 /// Collects problems and warnings with the origin of the setting at fault.
 struct Findings<'a> {
@@ -132,6 +132,7 @@ fn mesh(config: &Config, findings: &mut Findings<'_>) {
                 "Listen on 0.0.0.0:6277, or set mode to \"originate-only\".",
             );
         } else if config.advertise.is_none()
+            && config.mapping_protocol == MappingProtocol::Off
             && config
                 .listen
                 .iter()
@@ -139,9 +140,9 @@ fn mesh(config: &Config, findings: &mut Findings<'_>) {
         {
             findings.warning(
                 "advertise",
-                "This node has no descriptor until its public address is known.",
-                "A router at home is asked for it (mapping_protocol). Elsewhere, set advertise if you \
-                 want to tell others of this node.",
+                "This node has no descriptor, because its public address isn't known.",
+                "Set advertise if you want to tell others of this node, or mapping_protocol to \
+                 \"auto\" if a router at home can be asked.",
             );
         }
     }

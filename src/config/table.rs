@@ -351,7 +351,7 @@ pub static SETTINGS: &[Setting] = &[
         help: "How to ask a router at home to let other nodes through",
         more: "auto: PCP, NAT-PMP and UPnP, in that order; pcp, pmp or igdp: that one only; off: not \
                at all. Asked only when the node accepts connections, has a private address and no \
-               `advertise`. The mapping is renewed while the node runs and removed when it stops. \
+               `advertise`, and not on chain dev. The mapping is renewed while the node runs and removed when it stops. \
                See home.md.",
         set: |c, g| {
             c.mapping_protocol = g.one()?.parse::<MappingProtocol>()?;

@@ -193,18 +193,36 @@ fn exits(facts: &Facts) -> Finding {
 }
 
 fn route(facts: &Facts) -> Finding {
-    let hops = &facts.hops;
+    let (hops, least) = &facts.hops;
+    let hops = match hops.as_str() {
+        "1" => "1 hop".to_owned(),
+        hops => format!("{hops} hops"),
+    };
     if facts.stage == Stage::RouteFound {
-        let what = format!("A circuit of {hops} hops leads to an exit.");
+        let what = format!("A circuit of {hops} leads to an exit.");
         return Finding::ok(Check::Route, what);
     }
     if facts.uptime < PATIENCE {
-        let what = format!("There is no circuit of {hops} hops to an exit yet.");
+        let what = format!("There is no circuit of {hops} to an exit yet.");
         return Finding::warning(Check::Route, what, "Ask again in some seconds.");
+    }
+    if facts.nodes < *least {
+        return Finding::fault(
+            Check::Route,
+            format!(
+                "Only {} known beside this one, too few for a circuit of {hops}.",
+                match facts.nodes {
+                    1 => "1 node is".to_owned(),
+                    count => format!("{count} nodes are"),
+                }
+            ),
+            "Have more nodes join, or use fewer hops (for example: masq set hops 1), which hides \
+             less.",
+        );
     }
     Finding::fault(
         Check::Route,
-        format!("No circuit of {hops} hops leads to an exit, as the nodes around are linked now."),
+        format!("No circuit of {hops} leads to an exit, as the nodes around are linked now."),
         "Wait a minute, the node looks for better neighbours; or use fewer hops (masq set hops 2), \
          which hides less.",
     )

@@ -214,7 +214,7 @@ fn nat_idle(facts: &Facts, idle: Idle) -> Option<Finding> {
         )),
         Idle::SwitchedOff => ok("mapping_protocol is off: no router is asked."),
         Idle::Advertised => ok("`advertise` says where this node is: no router is asked."),
-        Idle::Loopback if facts.dev => ok("The node is for this machine only: no router is asked."),
+        Idle::Development => ok("On chain dev no router is asked."),
         Idle::Loopback => Some(Finding::warning(
             Check::Nat,
             "The node listens on a loopback address: no other machine can dial it.",

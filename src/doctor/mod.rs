@@ -226,8 +226,8 @@ pub struct Facts {
     pub attempts: Vec<(String, SeedFailure)>,
     /// How far joining has got.
     pub stage: Stage,
-    /// Hops of circuits.
-    pub hops: String,
+    /// Hops of circuits: as configured, and the least of them.
+    pub hops: (String, usize),
     /// Nodes known.
     pub nodes: usize,
     /// Exits known.

@@ -41,12 +41,11 @@ pub async fn report(folder: &Path, environment: &Environment, silence: &Silence)
                 Finding::warning(Check::Configuration, what, problem.remedy.clone())
             });
             findings.extend(warnings);
-            if loaded.warnings.is_empty() {
-                findings.push(Finding::ok(
-                    Check::Configuration,
-                    "The configuration can be used.",
-                ));
-            }
+            findings.push(Finding::ok(
+                Check::Configuration,
+                "The configuration in file and environment can be used. Arguments of `masqd` are \
+                 not known here.",
+            ));
             findings.push(neighbours(&loaded.config, folder));
             findings.extend(ports(&look::busy(&loaded.config)));
             findings.extend(names(&loaded.config).await);

@@ -30,7 +30,7 @@ fn well() -> Facts {
         remembered: 3,
         attempts: Vec::new(),
         stage: Stage::RouteFound,
-        hops: "3".into(),
+        hops: ("3".into(), 3),
         nodes: 30,
         exits: 5,
         resolver: None,
@@ -386,6 +386,13 @@ const CASES: &[Case] = &[
         &[
             "Fault route: No circuit of 3 hops leads to an exit, as the nodes around are linked now. \
            | Wait a minute",
+        ],
+    ),
+    (
+        |f| (f.stage, f.nodes) = (Stage::ConnectedToNeighbour, 2),
+        &[
+            "Fault route: Only 2 nodes are known beside this one, too few for a circuit of 3 hops. \
+             | Have more nodes join",
         ],
     ),
     // The machine.

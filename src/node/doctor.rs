@@ -64,7 +64,10 @@ impl Api {
                 .map(|(node, why)| (node.short().to_string(), why.clone()))
                 .collect(),
             stage: view.stage,
-            hops: self.routes.hops().to_string(),
+            hops: (
+                self.routes.hops().to_string(),
+                self.routes.hops().min().into(),
+            ),
             nodes: view.neighbourhood.len(),
             exits: view.exits_known(),
             resolver,

@@ -2,7 +2,6 @@
 //! half its life, asks again when the machine has moved to another network or
 //! the router has forgotten, and removes it in the end.
 
-use std::future::Future;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -207,12 +206,10 @@ fn private(home: &Home) -> bool {
 }
 
 /// Ready with `Some` at that time, with `None` at a stop.
-fn until(due: Instant, stop: &CancellationToken) -> impl Future<Output = Option<()>> + '_ {
-    async move {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => None,
-            () = sleep_until(due) => Some(()),
-        }
+async fn until(due: Instant, stop: &CancellationToken) -> Option<()> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        () = sleep_until(due) => Some(()),
     }
 }

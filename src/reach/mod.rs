@@ -18,7 +18,7 @@ mod probe;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use crate::config::{Config, MappingProtocol};
+use crate::config::{Chain, Config, MappingProtocol};
 
 pub use home::{Home, is_global, is_private};
 pub use keeper::{Keeper, Pace};
@@ -32,6 +32,8 @@ pub enum Idle {
     SwitchedOff,
     /// The mode accepts no connections.
     AcceptsNone,
+    /// The chain is `dev`: the network is on this machine, or in a network made for it.
+    Development,
     /// `advertise` says where the node is.
     Advertised,
     /// It listens on loopback only.
@@ -99,6 +101,9 @@ impl MappingState {
 pub fn wanted(config: &Config, listening: &[SocketAddr]) -> Result<(Option<Ipv4Addr>, u16), Idle> {
     if !config.mode.joins() || !config.mode.accepts_connections() {
         return Err(Idle::AcceptsNone);
+    }
+    if config.chain == Chain::Dev {
+        return Err(Idle::Development);
     }
     if config.advertise.is_some() {
         return Err(Idle::Advertised);

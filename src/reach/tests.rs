@@ -350,6 +350,8 @@ fn only_nodes_that_could_gain_by_it_ask_a_router() {
     config.advertise = Some("203.0.113.7".parse().unwrap());
     assert_eq!(wanted(&config, &any), Err(Idle::Advertised));
     config.advertise = None;
+    config.chain = Chain::Dev;
+    assert_eq!(wanted(&config, &any), Err(Idle::Development));
     config.mode = crate::config::Mode::OriginateOnly;
     assert_eq!(wanted(&config, &[]), Err(Idle::AcceptsNone));
 }
