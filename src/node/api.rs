@@ -33,6 +33,7 @@ use crate::routing::HopRange;
 /// Everything the answers are made of.
 pub(crate) struct Api {
     pub(crate) me: NodeKey,
+    pub(crate) knock: masq_gossip::Knock,
     pub(crate) config: Arc<Config>,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -209,6 +210,7 @@ impl Api {
             host,
             ports,
             mask: None,
+            knock: Some(self.knock),
         }
         .to_string())
     }

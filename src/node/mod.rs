@@ -180,8 +180,14 @@ impl Builder {
         let pool = self.pool(&cores, &routes, &view);
         let mesh = self.mesh(pool.as_ref(), &routes, &view);
         let asks_names = self.config.exit || !self.config.mode.joins();
+        let ed25519 = self
+            .keypair
+            .clone()
+            .try_into_ed25519()
+            .map_err(|_| StartError::Internal("the node key is not Ed25519".into()))?;
         let api = Api {
             me: self.me,
+            knock: masq_gossip::Knock::of(&ed25519),
             config: Arc::clone(&self.config),
             view,
             commands: commands.clone(),

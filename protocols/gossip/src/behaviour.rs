@@ -148,6 +148,7 @@ impl Behaviour {
             host,
             ports,
             mask: None,
+            knock: Some(self.machine.knock()),
         }
     }
 

@@ -20,6 +20,7 @@ mod event;
 mod gate;
 mod handler;
 mod key;
+mod knock;
 mod neighbourhood;
 mod proto;
 mod reach;
@@ -43,6 +44,7 @@ pub use event::{
 pub use gate::GateError;
 pub use handler::{Command, Handler, Report};
 pub use key::{KeyError, NODE_KEY_LEN, NODE_KEY_TEXT_LEN, NodeKey};
+pub use knock::{KNOCK_LEN, Knock};
 pub use neighbourhood::{EntryFor, Link, LinkInfo, Neighbourhood};
 pub use reach::{Reach, ReachOutcome};
 pub use record::{

@@ -62,6 +62,7 @@ fn start(mut spec: Spec) -> (Descriptor, mpsc::Receiver<Event>) {
         host: Host::Ip(IpAddr::V4(spec.ip)),
         ports: vec![port],
         mask: None,
+        knock: None,
     };
     let (events, receiver) = mpsc::channel(1000);
     tokio::spawn(run(spec, port, events));

@@ -20,7 +20,7 @@ const MAX_BOOK_DIALS: usize = 2;
 const BOOK_TICK: Duration = Duration::from_millis(200);
 /// Listed neighbours below which a node that routes looks for more although it has its target;
 /// it does so too while there is no route.
-const MIN_LISTED: usize = 2;
+pub(super) const MIN_LISTED: usize = 2;
 /// Neighbours that a node which does not route looks for; all of them entry links. Guess.
 const CONSUMER_TARGET: usize = 2;
 /// A neighbour that came by itself is noted in the address book after this, and the note of any
@@ -160,7 +160,9 @@ impl Machine {
                 timing.seek_max
             };
             self.timers.seek_pause = (self.timers.seek_pause * 2).min(longest);
-            self.launch_walk();
+            if !self.ask_somebody() {
+                self.launch_walk();
+            }
             if lonely {
                 self.dial_from_book(1);
             }
@@ -228,14 +230,19 @@ impl Machine {
     fn lacks_route(&self) -> bool {
         self.config.originates
             && self.stage == Stage::ConnectedToNeighbour
-            && (self.neighbourhood().records()).any(|record| record.roles.exits)
+            && self
+                .spread
+                .store
+                .in_view()
+                .any(|stored| stored.record.roles.exits && stored.record.node() != self.me)
     }
 
     /// A node that has the links it looks for, knows exits, and still has no route gives up
     /// its youngest listed link, to look for another.
     pub(super) fn rewire(&mut self) {
         self.timers.rewire = None;
-        if !self.lacks_route() || self.occupied() < self.config.target {
+        // Below the cap more links are looked for, which costs nobody a link.
+        if !self.lacks_route() || self.occupied() < self.config.cap {
             return;
         }
         self.timers.rewire_pause = (self.timers.rewire_pause * 2).min(REWIRE_MAX);
@@ -263,7 +270,7 @@ impl Machine {
     /// Two nodes that were neighbours and do not see each other any more: perhaps the mesh has
     /// parted between them. Even a full node makes room then, as seldom as for a splice.
     pub(super) fn make_way_for_reunion(&mut self, node: &NodeKey) -> bool {
-        let lost = self.book.remembers(node) && self.neighbourhood().record(node).is_none();
+        let lost = self.book.remembers(node) && !self.spread.store.sees(node);
         let Some(spare) = self.sparable().filter(|_| lost) else {
             return false;
         };
@@ -280,9 +287,9 @@ impl Machine {
         if self.links.is_empty() {
             return;
         }
-        let view = self.neighbourhood();
+        let store = &self.spread.store;
         let past = self.book.past(self.now.mono);
-        let unseen = past.filter(|past| view.record(&past.node).is_none());
+        let unseen = past.filter(|past| !store.sees(&past.node));
         let unseen = unseen.map(|past| (past.node, past.addresses.clone()));
         let mut unseen: Vec<(NodeKey, Vec<Address>)> = unseen.collect();
         unseen.retain(|(node, addresses)| !addresses.is_empty() && !self.engaged(node));

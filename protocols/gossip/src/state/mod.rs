@@ -12,6 +12,7 @@
 //! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
 
 mod admission;
+mod ask;
 mod book;
 mod clock;
 mod conn;
@@ -26,6 +27,7 @@ mod stage;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,11 +39,12 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
 
 use crate::address::Address;
-use crate::card::WalkId;
+use crate::card::{Card, WalkId};
 use crate::config::Config;
 use crate::descriptor::{Descriptor, DescriptorError};
 use crate::event::{DownReason, Event, SeedFailure, Stage, Start};
 use crate::key::NodeKey;
+use crate::knock::Knock;
 use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
@@ -49,6 +52,7 @@ use crate::wire::{Farewell, Message};
 pub use clock::ClockView;
 pub use reach::PROBE_TIMEOUT;
 
+use ask::Asks;
 use book::Book;
 use clock::Clocks;
 use conn::{Conn, Debut, Link, Phase};
@@ -170,9 +174,14 @@ pub enum Output {
     Event(Event),
 }
 
-/// Verifies records. The default remembers nothing beyond what the machine holds; a simulator
-/// of many nodes hands in one that checks each record once for all of them.
+/// Verifies records and cards. The default remembers nothing beyond what the machine holds; a
+/// simulator of many nodes hands in one that checks each signature once for all of them.
 pub trait Verifier: Send {
+    /// Whether a node signed a message (that is no record).
+    fn is_signed(&mut self, node: &NodeKey, message: &[u8], signature: &[u8]) -> bool {
+        crate::key::is_signed(node, message, signature)
+    }
+
     /// As [`SignedRecord::parse`].
     ///
     /// # Errors
@@ -209,12 +218,15 @@ struct Timers {
     /// When to give up a link, if there still is no route by then; and the pause before the next time.
     rewire: Option<Duration>,
     rewire_pause: Duration,
+    /// When to offer a neighbour to part, while there are some to spare.
+    trim: Option<Duration>,
 }
 
 /// One node of the mesh.
 pub struct Machine {
     config: Config,
     keys: ed25519::Keypair,
+    knock: Knock,
     me: NodeKey,
     rng: ChaCha20Rng,
     verifier: Box<dyn Verifier>,
@@ -225,6 +237,7 @@ pub struct Machine {
     dials: BTreeMap<NodeKey, Dial>,
     sources: Sources,
     intro: Introductions,
+    asks: Asks,
     book: Book,
     reach: Reach,
     clocks: Clocks,
@@ -275,10 +288,11 @@ impl Machine {
             dials: BTreeMap::new(),
             sources: Sources::default(),
             intro: Introductions::new(now.mono),
+            asks: Asks::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
             reach: Reach::new(now.mono),
             clocks: Clocks::default(),
-            spread: Spread::new(me, config.radius, start.last_version),
+            spread: Spread::new(config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
                 seek_pause: timing.seek_first,
@@ -288,11 +302,13 @@ impl Machine {
                 probe: now.mono + timing.probe,
                 rewire: None,
                 rewire_pause: heal::REWIRE_FIRST,
+                trim: None,
             },
             stage: Stage::NotConnected,
             stopping: false,
             outputs: VecDeque::new(),
             config,
+            knock: Knock::of(&keys),
             keys,
         };
         machine.timers.probe = now.mono + machine.jitter(timing.probe);
@@ -320,14 +336,12 @@ impl Machine {
             Input::Activity(peer) => {
                 if let Some(conn) = self.links.get(&peer).and_then(|id| self.conns.get_mut(id)) {
                     conn.last_heard = now.mono;
+                    conn.in_use = Some(now.mono);
                 }
             }
             Input::Broken(conn, reason) => self.close(conn, reason),
-            Input::Asked { call, .. } => self.outputs.push_back(Output::Reply {
-                call,
-                payload: None,
-            }),
-            Input::Answered { .. } => {}
+            Input::Asked { call, payload } => self.on_asked(call, &payload),
+            Input::Answered { call, payload } => self.on_answered(call, payload.as_deref()),
             Input::Probed { call, port } => self.on_probed(call, port),
         }
     }
@@ -346,6 +360,7 @@ impl Machine {
             running(self.timers.entry),
             running(self.timers.publish),
             running(self.timers.rewire),
+            running(self.timers.trim),
             self.spread.due(),
             self.intro.next_deadline(),
             self.reach.next_deadline(),
@@ -379,6 +394,9 @@ impl Machine {
             if self.timers.rewire.is_some_and(|at| at <= now.mono) {
                 self.rewire();
             }
+            if self.timers.trim.is_some_and(|at| at <= now.mono) {
+                self.trim();
+            }
             self.seek();
         }
         if self.spread.due().is_some_and(|at| at <= now.mono) {
@@ -391,6 +409,11 @@ impl Machine {
         self.me
     }
 
+    /// What this node's descriptor says besides where it is.
+    pub fn knock(&self) -> Knock {
+        self.knock
+    }
+
     /// The settings, brought into their bounds.
     pub fn config(&self) -> &Config {
         &self.config
@@ -401,9 +424,19 @@ impl Machine {
         self.stage
     }
 
-    /// The picture as of the last [`Event::NeighbourhoodChanged`].
+    /// The picture as of the last [`Event::NeighbourhoodChanged`]. Made when it is first asked for.
     pub fn neighbourhood(&self) -> Arc<Neighbourhood> {
-        self.spread.snapshot()
+        self.picture()
+    }
+
+    /// How many records are held, this node's own among them.
+    pub fn records_held(&self) -> usize {
+        self.spread.store.len()
+    }
+
+    /// How many neighbours there are.
+    pub fn degree(&self) -> usize {
+        self.links.len()
     }
 
     /// The node's links, for its operator.
@@ -501,6 +534,7 @@ impl Machine {
                 ports,
                 invited,
                 card,
+                knock,
             } => {
                 let debut = admission::Arriving {
                     chain,
@@ -509,6 +543,7 @@ impl Machine {
                     ports,
                     invited,
                     card,
+                    knock,
                 };
                 self.on_debut(id, debut);
             }
@@ -531,6 +566,7 @@ impl Machine {
             Message::EntryAsk { insist } => self.on_entry_ask(id, insist),
             Message::EntryReply { granted } => self.on_entry_reply(id, granted),
             Message::EntryRelease => self.on_entry_release(id),
+            Message::Spare => self.on_spare(id),
             Message::SpliceAsk { id: walk, card } => self.on_splice_ask(id, walk, &card),
             Message::SpliceReply {
                 id: walk,
@@ -692,6 +728,7 @@ impl Machine {
         self.publish_soon();
         self.spread.topology_changed(self.now.mono);
         self.update_stage();
+        self.plan_trim();
     }
 
     fn link_views(&self) -> Vec<LinkView> {
@@ -719,18 +756,38 @@ impl Machine {
         }
     }
 
-    fn has_route(&self) -> bool {
-        let starts = |wanted: fn(EntryFor) -> bool| {
-            self.each_link()
-                .filter(move |(_, _, link)| wanted(link.entry()))
-                .map(|(_, conn, _)| conn.peer)
-        };
-        let start: Vec<NodeKey> = if self.config.originates {
-            starts(EntryFor::ours).collect()
+    /// Neighbours on whose links our circuits begin; where there are none of our own, those on
+    /// which they could.
+    fn starts(&self) -> Vec<NodeKey> {
+        let wanted = if self.config.originates {
+            EntryFor::ours
         } else {
-            starts(EntryFor::listed).collect()
+            EntryFor::listed
         };
+        let links = self.each_link();
+        let wanted = links.filter(|(_, _, link)| wanted(link.entry()));
+        wanted.map(|(_, conn, _)| conn.peer).collect()
+    }
+
+    fn has_route(&self) -> bool {
+        let start = self.starts();
         route_exists(&self.spread.store, self.me, &start, self.config.min_hops)
+    }
+
+    /// The way that a circuit of this node to another one could take, the other one last. For
+    /// simulations: real circuits are routed elsewhere.
+    pub(crate) fn path_to(&self, node: &NodeKey) -> Option<Vec<NodeKey>> {
+        let most = usize::from(crate::config::MAX_HOPS);
+        stage::path_to(&self.spread.store, self.me, &self.starts(), node, most)
+    }
+
+    /// Reads a card that came for a walk.
+    fn read_card(&mut self, bytes: &[u8], id: &WalkId) -> Option<Card> {
+        let verifier = &mut self.verifier;
+        let signed = |node: &NodeKey, message: &[u8], signature: &[u8]| {
+            verifier.is_signed(node, message, signature)
+        };
+        Card::parse_with(bytes, id, self.config.chain, self.now.unix, signed)
     }
 
     fn new_walk_id(&mut self) -> WalkId {

@@ -115,12 +115,12 @@ impl Machine {
         if self.stopping || ports.is_empty() || self.reach.asking.is_some() {
             return false;
         }
-        self.ask_somebody(ports, BTreeSet::new())
+        self.ask_neighbour(ports, BTreeSet::new())
     }
 
     /// Asks the next neighbour: preferably one that is far away, and that this node dialled: who
     /// dialled this node has reached it already.
-    fn ask_somebody(&mut self, ports: Vec<u16>, mut asked: BTreeSet<NodeKey>) -> bool {
+    fn ask_neighbour(&mut self, ports: Vec<u16>, mut asked: BTreeSet<NodeKey>) -> bool {
         let far = |ip: Option<IpAddr>| ip.and_then(Scope::of) == Some(Scope::Global);
         let mut candidates: Vec<_> = self
             .each_link()
@@ -253,7 +253,7 @@ impl Machine {
     /// One neighbour has answered, or will not: asks another, or tells the host.
     fn conclude(&mut self, asking: Asking, reach: Outcome) {
         let another = !reach.outcome.is_answer() && asking.asked.len() < MAX_ASKED;
-        if another && !self.stopping && self.ask_somebody(asking.ports, asking.asked) {
+        if another && !self.stopping && self.ask_neighbour(asking.ports, asking.asked) {
             return;
         }
         self.event(Event::Reach(reach));

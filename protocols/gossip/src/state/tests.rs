@@ -134,6 +134,7 @@ impl Bench {
                 ports: vec![4000],
                 invited: None,
                 card: None,
+                knock: None,
             },
         );
         assert!(self.machine.links.contains_key(&peer));
@@ -377,6 +378,7 @@ fn who_advertises_nothing_goes_by_its_seeds() {
         host: home.host.clone(),
         ports: vec![4000],
         mask: None,
+        knock: None,
     };
     bench.machine.add_seed(bench.now, seed).unwrap();
     assert!(bench.machine.may_be_told(&home));

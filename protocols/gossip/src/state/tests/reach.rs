@@ -248,6 +248,7 @@ fn a_neighbours_record_from_the_future_shows_that_this_clock_is_behind() {
         ports: vec![],
         invited: None,
         card: None,
+        knock: None,
     };
     let outputs = bench.message(2, debut);
     assert_eq!(
