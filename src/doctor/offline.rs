@@ -91,13 +91,23 @@ fn neighbours(config: &Config, folder: &Path) -> Finding {
     if !config.mode.joins() {
         return Finding::ok(Check::Neighbours, "In mode zero-hop none are needed.");
     }
+    let remedy = "Get a descriptor from somebody who runs a node (they type: masq descriptor), and \
+                  put it into the setting `neighbours`.";
     match known {
-        0 => Finding::warning(
+        0 if config.mode.accepts_connections() => Finding::warning(
             Check::Neighbours,
             "No descriptor is configured and no past neighbour remembered: the node would have \
-             nobody to ask.",
-            "Get a descriptor from somebody who runs a node (they type: masq descriptor), and put \
-             it into the setting `neighbours`.",
+             nobody to ask, and could only wait for others to come.",
+            remedy,
+        ),
+        0 => Finding::fault(
+            Check::Neighbours,
+            format!(
+                "No descriptor is configured and no past neighbour remembered: a node in mode {} \
+                 does not start without.",
+                config.mode
+            ),
+            remedy,
         ),
         1 => Finding::ok(Check::Neighbours, "1 node is known to join by."),
         known => Finding::ok(

@@ -18,7 +18,7 @@ use super::view::View;
 use crate::config::{Config, Hops};
 use crate::control::types::{
     CircuitState, CircuitView, ConnectionStatus, DescriptorView, Event, FlowCounts, GraphNode,
-    GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink, SettingsView,
+    GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink, ScoreView, SettingsView,
     ShutdownView, Stage, Status, TraceView, Traffic,
 };
 use crate::control::{NodeApi, NodeApiError};
@@ -28,7 +28,7 @@ use crate::doctor::Report;
 use crate::entry::EntryHandle;
 use crate::exit::{Exit, Resolve};
 use crate::reach::MappingState;
-use crate::routing::HopRange;
+use crate::routing::{HopRange, NodeScore};
 
 /// Everything the answers are made of.
 pub(crate) struct Api {
@@ -257,6 +257,7 @@ impl Api {
                     .map(|country| country.iter().map(|letter| char::from(*letter)).collect()),
                 version: record.version,
                 age_seconds: now.saturating_sub(record.issued),
+                score: self.routes.score(&record.node.0).map(score_view),
             }
         });
         GraphView {
@@ -297,6 +298,23 @@ impl Api {
             hops: settings.hops.clone(),
         });
         Ok(settings)
+    }
+}
+
+/// As the control API says it: whole numbers.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "none is negative, and a cast cuts at the bounds"
+)]
+fn score_view(score: NodeScore) -> ScoreView {
+    ScoreView {
+        points: score.points(),
+        avoided: score.avoided,
+        latency_ms: score.latency.map(|ms| ms.round() as u64),
+        throughput_bytes: score.throughput.map(|rate| rate.round() as u64),
+        failed_percent: score.failures.map(|part| (part * 100.0).round() as u8),
+        congested_seconds: score.congested.map(|left| left.as_secs()),
     }
 }
 

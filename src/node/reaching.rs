@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::PeerId;
-use masq_gossip::{Address, Host, Reach};
+use masq_gossip::{Address, Reach};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -182,20 +182,12 @@ impl Loop {
     /// Gossip tells others of the address outside, as long as there is one.
     pub(super) fn on_mapping(&mut self, state: MappingState) {
         let outside = state.external();
-        let config = Arc::clone(&self.reaching.config);
         let before = self.view.borrow().mapping.external();
         self.view.send_modify(|view| view.mapping = state);
         if before == outside {
             return;
         }
-        let public = public_address(&config, &self.view.borrow().listening, outside);
-        let (host, ports) = public.unwrap_or((Host::Ip([0, 0, 0, 0].into()), Vec::new()));
-        let addresses = ports.into_iter().map(|port| Address {
-            host: host.clone(),
-            port,
-        });
-        let addresses: Vec<Address> = addresses.collect();
-        self.swarm.behaviour_mut().gossip.set_advertised(addresses);
+        self.advertise_anew();
         // What a neighbour said was about another address.
         self.view.send_modify(|view| view.reach = None);
         self.reaching.due = Some(Instant::now() + AFTER_MAPPING);

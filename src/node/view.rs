@@ -27,6 +27,8 @@ pub(crate) struct View {
     pub(crate) stage_since: Instant,
     /// Addresses on which other nodes are accepted.
     pub(crate) listening: Vec<SocketAddr>,
+    /// How often the machine was found to have slept, or to have moved.
+    pub(crate) wakes: u64,
     /// What went wrong while joining, the newest first.
     pub(crate) problems: VecDeque<(Instant, String)>,
     /// Nodes that could not be joined, each with the latest reason, the newest first.
@@ -45,6 +47,7 @@ impl View {
             stage: Stage::NotConnected,
             stage_since: now,
             listening: Vec::new(),
+            wakes: 0,
             problems: VecDeque::new(),
             attempts: VecDeque::new(),
             mapping: MappingState::Idle(Idle::AcceptsNone),

@@ -7,8 +7,8 @@
 //!
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
-//! the address book), `stage` (whether there is a route), `reach` (whether this node can be
-//! dialled), `clock`. Each is an `impl Machine`; what a part
+//! the address book), `wake` (after a sleep), `stage` (whether there is a route), `reach` (whether
+//! this node can be dialled), `clock`. Each is an `impl Machine`; what a part
 //! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
 
 mod admission;
@@ -28,6 +28,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod trim;
+mod wake;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
