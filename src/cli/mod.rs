@@ -7,6 +7,7 @@
 
 pub mod code;
 
+mod bans;
 mod doctor;
 mod text;
 mod view;
@@ -98,6 +99,11 @@ enum Command {
     Set {
         #[command(subcommand)]
         setting: SetCommand,
+    },
+    /// Nodes that yours has nothing to do with: who, why, and changing it
+    Bans {
+        #[command(subcommand)]
+        command: bans::BansCommand,
     },
     /// Stop the daemon, letting open flows finish for a while
     Shutdown {
@@ -287,6 +293,11 @@ async fn perform(
         json: line.common.json,
         out,
     };
+    if let Command::Bans { command } = &line.command
+        && let Some(done) = bans::offline(command, &mut answer)
+    {
+        return done.map(|()| code::OK);
+    }
     let folder = data_dir(line, environment)?;
     if matches!(line.command, Command::Doctor) {
         return doctor::perform(&folder, environment, &mut answer).await;
@@ -340,6 +351,7 @@ async fn ask(client: &Client, line: &Line, answer: &mut Answer<'_>) -> Result<()
                 )
             })
         }
+        Command::Bans { command } => bans::perform(command, client, answer).await,
         Command::Shutdown { now, no_wait } => {
             let reply = client.shutdown(*now).await?;
             if !no_wait {

@@ -125,6 +125,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "circuits",
         "events",
         "set",
+        "bans",
         "shutdown",
         "--json",
         "--data-dir",
@@ -371,6 +372,88 @@ fn hops_are_set_and_mistakes_explained() {
         "masq: 9 hops are more than the 6 a circuit can have.\n      \
          Write a number from 1 to 6, or a range such as \"3-4\".\n"
     );
+}
+
+#[test]
+fn bans_in_words() {
+    let daemon = Daemon::with(FakeNode::new());
+    let listed = "\
+2 bans
+
+  node      banned         still        why
+  DDDDDDDD  3 min 2 s ago  23 h 56 min  it signed two different records with one version
+  EEEEEEEE  0 s ago        forever      banned by hand
+";
+    assert_eq!(daemon.shows(&["bans", "list"]), listed);
+    let evidence = daemon.shows(&["bans", "list", "--evidence"]);
+    assert!(evidence.starts_with(listed), "{evidence}");
+    let shown = format!("Evidence against {}\nabcd\n", key('D'));
+    assert!(
+        evidence.contains(&shown) && evidence.contains("masq bans check HEX"),
+        "{evidence}"
+    );
+
+    let node = key('B');
+    assert_eq!(
+        daemon.shows(&["bans", "add", &node]),
+        "Node BBBBBBBB is banned until you lift it: masq bans remove BBBBBBBB\n"
+    );
+    assert_eq!(
+        daemon.shows(&["bans", "add", &node, "--for", "24h", "--reason", "spam"]),
+        "Node BBBBBBBB is banned for 1 d 0 h.\n"
+    );
+    assert_eq!(
+        daemon.shows(&["bans", "remove", &node]),
+        "The ban of BBBBBBBB is lifted; it may come back.\n"
+    );
+    let json = daemon.shows(&["bans", "add", &node, "--json", "--reason", "spam"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["node"], &json["reason"]),
+        (&node.into(), &"spam".into())
+    );
+
+    for (arguments, say) in [
+        (["bans", "add", &key('A')], "AAAAAAAA is this node itself"),
+        (["bans", "remove", &key('A')], "Node AAAAAAAA is not banned"),
+    ] {
+        let (code, out, err) = daemon.masq(&arguments);
+        assert_eq!((code, out.as_str()), (code::REFUSED, ""));
+        assert!(err.contains(say), "{err}");
+    }
+    let (code, _, err) = daemon.masq(&["bans", "add", &key('B'), "--for", "soon"]);
+    assert_eq!(code, code::USAGE);
+    assert!(err.contains("30m, 24h, 7d or forever"), "{err}");
+}
+
+#[test]
+fn evidence_is_checked_without_a_daemon() {
+    // The proof of the specification's test vectors, as evidence.
+    let specification = include_str!("../../docs/spec/gossip.md");
+    let line = specification
+        .lines()
+        .find_map(|line| line.strip_prefix("Evidence: "))
+        .unwrap();
+    let (code, out, err) = masq(&["bans", "check", line], &[]);
+    assert_eq!((code, err.as_str()), (code::OK, ""));
+    assert!(
+        out.starts_with(
+            "It is proof. Node iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w\non chain dev"
+        ),
+        "{out}"
+    );
+    assert!(
+        out.contains("with version 7. They differ in: exit policy."),
+        "{out}"
+    );
+    let json = masq(&["bans", "check", line, "--json"], &[]).1;
+    assert!(json.contains("\"lie\": \"equivocation\""), "{json}");
+    let changed = line.replacen("00000000000007", "00000000000008", 1);
+    for bad in ["", "xyz", "00", &line[..line.len() - 2], &changed] {
+        let (code, out, err) = masq(&["bans", "check", bad], &[]);
+        assert_eq!((code, out.as_str()), (code::REFUSED, ""), "{bad}");
+        assert!(err.contains("this proves nothing"), "{err}");
+    }
 }
 
 #[test]

@@ -9,10 +9,10 @@ use tokio::sync::broadcast;
 use super::{
     NodeApi, NodeApiError,
     types::{
-        CircuitCounts, CircuitState, CircuitView, ConnectionStatus, DescriptorView, EntryLink,
-        Event, FlowCounts, GraphNode, GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView,
-        OwnLink, ScoreView, SettingsView, ShutdownView, Stage, Status, TraceEntry, TraceKind,
-        TraceRole, TraceView, Traffic,
+        BanKind, BanRequest, BanView, CircuitCounts, CircuitState, CircuitView, ConnectionStatus,
+        DescriptorView, EntryLink, Event, FlowCounts, GraphNode, GraphView, HopRole, HopView,
+        JoinProblem, Leg, NeighbourView, OwnLink, ScoreView, SettingsView, ShutdownView, Stage,
+        Status, TraceEntry, TraceKind, TraceRole, TraceView, Traffic,
     },
 };
 use crate::config::Hops;
@@ -83,6 +83,32 @@ pub(crate) fn circuit() -> CircuitView {
         sent_bytes: 1_200_000,
         received_bytes: 80_000_000,
         round_trip_us: Some(1_240),
+    }
+}
+
+fn by_hand(node: &str, request: &BanRequest) -> BanView {
+    BanView {
+        node: node.to_owned(),
+        kind: BanKind::ByHand,
+        reason: request
+            .reason
+            .clone()
+            .unwrap_or_else(|| "banned by hand".into()),
+        since_seconds: 0,
+        left_seconds: request.life_seconds,
+        evidence: None,
+    }
+}
+
+/// A ban for a lie: its evidence is no proof of anything.
+pub(crate) fn ban() -> BanView {
+    BanView {
+        node: key('D'),
+        kind: BanKind::Equivocation,
+        reason: "it signed two different records with one version".into(),
+        since_seconds: 182,
+        left_seconds: Some(86_400 - 182),
+        evidence: Some("abcd".into()),
     }
 }
 
@@ -264,6 +290,32 @@ impl NodeApi for FakeNode {
             hops: hops.to_string(),
         });
         self.settings()
+    }
+
+    fn bans(&self) -> BoxFuture<'_, Result<Vec<BanView>, NodeApiError>> {
+        now(vec![ban(), by_hand(&key('E'), &BanRequest::default())])
+    }
+
+    fn ban(&self, request: BanRequest) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        if request.node == key('A') {
+            let refused = NodeApiError::Refused {
+                what: "AAAAAAAA is this node itself".into(),
+                hint: "Name another.".into(),
+            };
+            return ready(Err(refused)).boxed();
+        }
+        now(by_hand(&request.node, &request))
+    }
+
+    fn unban(&self, node: String) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        if node == key('A') {
+            let refused = NodeApiError::Refused {
+                what: "node AAAAAAAA is not banned".into(),
+                hint: "Look who is.".into(),
+            };
+            return ready(Err(refused)).boxed();
+        }
+        now(by_hand(&node, &BanRequest::default()))
     }
 
     fn shutdown(&self, at_once: bool) -> BoxFuture<'_, Result<ShutdownView, NodeApiError>> {

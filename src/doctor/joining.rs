@@ -150,6 +150,9 @@ fn refusal_remedy(reason: RefuseReason) -> &'static str {
         }
         RefuseReason::TooOften => "Wait a minute; the node tries again by itself.",
         RefuseReason::ShuttingDown => "Wait until that node is back, or get another descriptor.",
+        RefuseReason::Banned => {
+            "Get another descriptor; or ask that node's operator, who can lift the ban (masq bans)."
+        }
         RefuseReason::Duplicate => "Wait some seconds; the two were dialling each other.",
         _ => "Get another descriptor; that node may be of a newer version.",
     }

@@ -10,6 +10,7 @@ use masq_cores::pool::{CircuitInfo, Pool};
 use masq_gossip::{Descriptor, Host, LinkInfo, NodeKey};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::bans::{self, BanCommand};
 use super::routes::Routes;
 use super::share::Share;
 use super::swarm::{Command, entry_link, stage_view};
@@ -17,9 +18,9 @@ use super::trace::Trace;
 use super::view::View;
 use crate::config::{Config, Hops};
 use crate::control::types::{
-    CircuitState, CircuitView, ConnectionStatus, DescriptorView, Event, FlowCounts, GraphNode,
-    GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink, ScoreView, SettingsView,
-    ShutdownView, Stage, Status, TraceView, Traffic,
+    BanRequest, BanView, CircuitState, CircuitView, ConnectionStatus, DescriptorView, Event,
+    FlowCounts, GraphNode, GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink,
+    ScoreView, SettingsView, ShutdownView, Stage, Status, TraceView, Traffic,
 };
 use crate::control::{NodeApi, NodeApiError};
 use crate::daemon::Stop;
@@ -414,6 +415,19 @@ impl NodeApi for Api {
 
     fn set_hops(&self, hops: Hops) -> BoxFuture<'_, Result<SettingsView, NodeApiError>> {
         self.change_hops(hops).boxed()
+    }
+
+    fn bans(&self) -> BoxFuture<'_, Result<Vec<BanView>, NodeApiError>> {
+        bans::ask(&self.commands, BanCommand::List).boxed()
+    }
+
+    fn ban(&self, request: BanRequest) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        async { bans::ask(&self.commands, |answer| BanCommand::Add(request, answer)).await? }
+            .boxed()
+    }
+
+    fn unban(&self, node: String) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        async { bans::ask(&self.commands, |answer| BanCommand::Lift(node, answer)).await? }.boxed()
     }
 
     fn shutdown(&self, now: bool) -> BoxFuture<'_, Result<ShutdownView, NodeApiError>> {

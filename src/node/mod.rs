@@ -13,6 +13,7 @@
 //! | `roam` | the machine sleeps, wakes, or moves to another network |
 //! | `acquaintances` | whether a node that starts knows anybody to join by |
 //! | `share` | what this node does in circuits of others |
+//! | `bans` | who is banned: between gossip, the disk and the control API |
 //! | `api`, `doctor` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
 //!
@@ -22,6 +23,7 @@
 mod acquaintances;
 mod api;
 mod ask;
+mod bans;
 mod doctor;
 mod graph;
 mod mesh;
@@ -62,7 +64,7 @@ use self::reaching::{Mapping, Reaching, RunningMapping};
 use self::roam::Roaming;
 use self::routes::Routes;
 use self::share::{Service, Share};
-use self::swarm::{Behaviour, COMMAND_QUEUE, Command, Loop};
+use self::swarm::{Behaviour, BehaviourEvent, COMMAND_QUEUE, Command, Loop};
 use self::trace::{Trace, TracedFlows};
 use self::transport::Activity;
 use self::view::View;
@@ -171,7 +173,7 @@ impl Builder {
         let activity = Activity::default();
         let mut swarm = self.swarm(control, &cores, activity.clone())?;
         let entry = self.bind_entry().await?;
-        let listening = self.listen(&mut swarm).await?;
+        let (listening, early) = self.listen(&mut swarm).await?;
         self.advertise(&mut swarm, &listening);
 
         let roaming = Roaming::new(Arc::clone(&self.config), &listening);
@@ -205,9 +207,12 @@ impl Builder {
             seeds: self.config.neighbours.len(),
             reaching: Reaching::new(Arc::clone(&self.config), self.prober()),
         };
-        let looping = tokio::spawn(looping.run());
+        let looping = tokio::spawn(looping.run(early));
         let mapping = mapping.start(commands.clone());
         let pool = self.pool(&cores, &routes, &view);
+        if let Some(pool) = &pool {
+            tokio::spawn(bans::renew_circuits(pool.clone(), events.subscribe()));
+        }
         let mesh = self.mesh(pool.as_ref(), &routes, &view);
         let asks_names = self.config.exit || !self.config.mode.joins();
         let ed25519 = self
@@ -319,6 +324,7 @@ impl Builder {
             seeds: config.neighbours.clone(),
             remembered: swarm::from_stored(&remembered.neighbours),
             last_version: remembered.record_version,
+            bans: bans::from_stored(&remembered.bans),
             onion_keys: (keys.current.0, keys.previous.map(|key| key.0)),
         };
         masq_gossip::Behaviour::new(gossip, &self.keypair, start, rng_source().make())
@@ -366,8 +372,12 @@ impl Builder {
         Ok(Entry::bind(entry).await?)
     }
 
-    /// Listens where the configuration says, and waits until the ports are known.
-    async fn listen(&self, swarm: &mut Swarm<Behaviour>) -> Result<Vec<SocketAddr>, StartError> {
+    /// Listens where the configuration says, and waits until the ports are known. Gives the ports,
+    /// and what gossip had to say meanwhile.
+    async fn listen(
+        &self,
+        swarm: &mut Swarm<Behaviour>,
+    ) -> Result<(Vec<SocketAddr>, Vec<masq_gossip::Event>), StartError> {
         let mut waiting = Vec::new();
         if self.config.mode.joins() && self.config.mode.accepts_connections() {
             for address in &self.config.listen {
@@ -382,22 +392,31 @@ impl Builder {
                 waiting.push(id);
             }
         }
-        let mut found = Vec::new();
+        let (mut found, mut early) = (Vec::new(), Vec::new());
         let all = async {
             while !waiting.is_empty() {
-                if let SwarmEvent::NewListenAddr {
-                    listener_id,
-                    address,
-                } = swarm.select_next_some().await
-                {
-                    waiting.retain(|id| *id != listener_id);
-                    found.extend(swarm::socket_addr(&address));
+                match swarm.select_next_some().await {
+                    SwarmEvent::NewListenAddr {
+                        listener_id,
+                        address,
+                    } => {
+                        waiting.retain(|id| *id != listener_id);
+                        found.extend(swarm::socket_addr(&address));
+                    }
+                    SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => {
+                        // A record with that version may leave at the next turn.
+                        if let masq_gossip::Event::PersistVersion(version) = event {
+                            swarm::persist_version(&self.data, version);
+                        }
+                        early.push(event);
+                    }
+                    _ => {}
                 }
             }
         };
         let timely = tokio::time::timeout(LISTEN_TIMEOUT, all).await;
         timely.map_err(|_| StartError::Internal("a listener does not say where it is".into()))?;
-        Ok(found)
+        Ok((found, early))
     }
 
     /// Tells gossip where others can dial this node.

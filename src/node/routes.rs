@@ -310,6 +310,7 @@ mod tests {
             remembered: Vec::new(),
             last_version: 0,
             onion_keys: ([1; 32], None),
+            bans: Vec::new(),
         };
         let now = Now {
             mono: Duration::ZERO,

@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ask::{Asks, Happened};
+use super::bans::BanCommand;
 use super::reaching::Reaching;
 use super::roam::Roaming;
 use super::transport::Activity;
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     /// Ask a neighbour whether this node can be dialled; says whether one could be asked. The
     /// answer is seen in the view.
     CheckReach(oneshot::Sender<bool>),
+    /// Who is banned, and changing it.
+    Bans(BanCommand),
     /// A route must have this many hops for the stage to be `RouteFound`.
     MinHops(u8),
     /// Say goodbye and end.
@@ -91,8 +94,12 @@ pub(crate) struct Loop {
 }
 
 impl Loop {
-    /// Runs until it is told to stop, or until nobody is left to tell it.
-    pub(crate) async fn run(mut self) {
+    /// Runs until it is told to stop, or until nobody is left to tell it. `early` is what gossip
+    /// said before.
+    pub(crate) async fn run(mut self, early: Vec<masq_gossip::Event>) {
+        for event in early {
+            self.on_gossip(event);
+        }
         let mut check = interval(KEY_CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turn = interval(ONION_KEY_LIFE);
@@ -158,6 +165,7 @@ impl Loop {
             Command::CheckReach(answer) => {
                 let _ = answer.send(self.check_reachability());
             }
+            Command::Bans(command) => self.on_ban_command(command),
             Command::MinHops(hops) => self.swarm.behaviour_mut().gossip.set_min_hops(hops),
             Command::Stop => {}
         }
@@ -264,10 +272,14 @@ impl Loop {
                 peer,
                 addresses,
             } => self.reaching.probe(call, peer, addresses),
-            Gossip::PersistVersion(version) => self.persist_version(version),
+            Gossip::PersistVersion(version) => persist_version(&self.data, version),
             Gossip::Remember(neighbours) => self.remember(&neighbours),
             Gossip::Ask { call, to, payload } => self.on_ask(call, to, payload),
             Gossip::Reply { call, payload } => self.asks.reply(call, payload),
+            event @ (Gossip::Banned(_)
+            | Gossip::Unbanned(_)
+            | Gossip::Bans(_)
+            | Gossip::Accused) => self.on_ban_event(event),
             _ => {}
         }
     }
@@ -285,17 +297,6 @@ impl Loop {
         });
     }
 
-    /// The version must be on disk before a record carries it, so this one write is waited for.
-    /// It happens a few times a day, and takes as long as a small file takes.
-    fn persist_version(&self, version: u64) {
-        let stored = tokio::task::block_in_place(|| {
-            self.data.remember(|state| state.record_version = version)
-        });
-        if let Err(error) = stored {
-            tracing::warn!(%error, "the record version could not be stored");
-        }
-    }
-
     fn remember(&self, neighbours: &[Remembered]) {
         let neighbours: Vec<_> = neighbours.iter().map(to_stored).collect();
         let data = Arc::clone(&self.data);
@@ -306,16 +307,26 @@ impl Loop {
         });
     }
 
-    pub(super) fn problem(&self, what: String) {
+    pub(crate) fn problem(&self, what: String) {
         tracing::warn!("{what}");
         self.tell(Event::JoinProblem { what: what.clone() });
         self.view
             .send_modify(|view| view.add_problem(what, Instant::now()));
     }
 
-    fn tell(&self, event: Event) {
+    pub(crate) fn tell(&self, event: Event) {
         // Nobody may be listening.
         let _ = self.events.send(event);
+    }
+}
+
+/// The version must be on disk before a record carries it, so this one write is waited for.
+/// It happens a few times an hour, and takes as long as a small file takes.
+pub(crate) fn persist_version(data: &DataDir, version: u64) {
+    let stored =
+        tokio::task::block_in_place(|| data.remember(|state| state.record_version = version));
+    if let Err(error) = stored {
+        tracing::warn!(%error, "the record version could not be stored");
     }
 }
 

@@ -28,7 +28,7 @@ use crate::gate::{Gate, GateError};
 use crate::handler::{Command, Handler, Report};
 use crate::key::{KeyError, NodeKey};
 use crate::neighbourhood::{LinkInfo, Neighbourhood};
-use crate::state::{ClockView, ConnId, Input, Machine, Now, Output};
+use crate::state::{Ban, BanError, ClockView, ConnId, Input, Machine, Now, Output};
 
 /// Most turns of the machine in one poll.
 const MAX_TURNS: u32 = 16;
@@ -142,6 +142,40 @@ impl Behaviour {
         self.machine.add_seed(now, seed)?;
         self.wake();
         Ok(())
+    }
+
+    /// Bans a node by hand for `life`, or until it is lifted. Its link ends, it is neither dialled nor
+    /// accepted, its records and cards are neither kept nor passed on; nobody else is told. At most
+    /// [`crate::MAX_BANS_BY_HAND`]; `reason` is cut to [`crate::MAX_BAN_REASON`] bytes.
+    ///
+    /// # Errors
+    /// [`BanError`]; nothing has changed then.
+    pub fn ban(
+        &mut self,
+        node: NodeKey,
+        reason: &str,
+        life: Option<Duration>,
+    ) -> Result<Ban, BanError> {
+        let now = self.now();
+        let ban = self.machine.ban(now, node, reason, life)?;
+        self.wake();
+        Ok(ban)
+    }
+
+    /// Lifts a ban, by hand or not.
+    ///
+    /// # Errors
+    /// [`BanError::NotBanned`].
+    pub fn unban(&mut self, node: &NodeKey) -> Result<Ban, BanError> {
+        let now = self.now();
+        let ban = self.machine.unban(now, node)?;
+        self.wake();
+        Ok(ban)
+    }
+
+    /// The bans, the oldest first; at most [`crate::MAX_BANS`].
+    pub fn bans(&self) -> Vec<Ban> {
+        self.machine.bans()
     }
 
     /// How to tell somebody of this node, given where it can be dialled.

@@ -9,6 +9,7 @@ use crate::descriptor::Descriptor;
 use crate::key::NodeKey;
 use crate::neighbourhood::EntryFor;
 use crate::reach::Reach;
+use crate::state::Ban;
 
 /// Longest question or answer that travels in a circuit for an introduction, in bytes. A record
 /// and a few addresses fit.
@@ -72,6 +73,9 @@ pub enum RefuseReason {
     /// The node is stopping.
     #[error("it is shutting down")]
     ShuttingDown,
+    /// The node has banned this one.
+    #[error("it has banned this node")]
+    Banned,
     /// A reason from a later version of the protocol.
     #[error("it gave a reason this version does not know ({0})")]
     Other(u32),
@@ -108,6 +112,9 @@ pub enum DownReason {
     /// This node shut down, or let go of the link.
     #[error("closed here")]
     Closed,
+    /// The neighbour was banned here.
+    #[error("neighbour is banned")]
+    Banned,
 }
 
 /// Why a seed could not be joined.
@@ -148,6 +155,8 @@ pub struct Start {
     pub remembered: Vec<Remembered>,
     /// What [`Event::PersistVersion`] last said; 0 for a new node.
     pub last_version: u64,
+    /// What [`Event::Bans`] last said, from before the restart.
+    pub bans: Vec<Ban>,
     /// Current and previous X25519 onion key.
     pub onion_keys: ([u8; 32], Option<[u8; 32]>),
 }
@@ -207,6 +216,15 @@ pub enum Event {
     PersistVersion(u64),
     /// The list of past neighbours changed: store it.
     Remember(Vec<Remembered>),
+    /// A node was banned, by hand or for a proven lie.
+    Banned(Ban),
+    /// A ban was lifted, or is over.
+    Unbanned(NodeKey),
+    /// The list of bans changed: store it.
+    Bans(Vec<Ban>),
+    /// Somebody shows two different records of this node with one version, both correctly signed:
+    /// another node runs with this node's key. Others will ban the key. Told once per run.
+    Accused,
     /// Ask a node by a circuit of its own that ends there, for an introduction; then call
     /// [`crate::Behaviour::on_answered`].
     Ask {
@@ -251,6 +269,7 @@ impl RefuseReason {
             Self::Duplicate => 7,
             Self::NoEntryRoom => 8,
             Self::ShuttingDown => 9,
+            Self::Banned => 10,
             Self::Other(code) => code,
         }
     }
@@ -266,6 +285,7 @@ impl RefuseReason {
             7 => Self::Duplicate,
             8 => Self::NoEntryRoom,
             9 => Self::ShuttingDown,
+            10 => Self::Banned,
             other => Self::Other(other),
         }
     }

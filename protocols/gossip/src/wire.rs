@@ -145,6 +145,9 @@ pub enum Message {
     Want(Vec<NodeKey>),
     #[doc(hidden)]
     Records(Vec<Vec<u8>>),
+    /// One or two records that prove a lie.
+    #[doc(hidden)]
+    Proof(Vec<Vec<u8>>),
     #[doc(hidden)]
     ReachAsk { ports: Vec<u16> },
     #[doc(hidden)]
@@ -201,6 +204,7 @@ mod kind {
     pub(super) const DIGEST_LIST: u32 = 18;
     pub(super) const WANT: u32 = 19;
     pub(super) const RECORDS: u32 = 20;
+    pub(super) const PROOF: u32 = 21;
     pub(super) const REACH_ASK: u32 = 22;
     pub(super) const REACH_REPLY: u32 = 23;
     pub(super) const SPARE: u32 = 24;
@@ -326,6 +330,11 @@ impl Message {
             },
             Self::Records(records) => Frame {
                 kind: kind::RECORDS,
+                record: records.iter().map(Cow::from).collect(),
+                ..Frame::default()
+            },
+            Self::Proof(records) => Frame {
+                kind: kind::PROOF,
                 record: records.iter().map(Cow::from).collect(),
                 ..Frame::default()
             },
@@ -484,6 +493,7 @@ impl Message {
                 Self::Want(keys.iter().map(|key| NodeKey(*key)).collect())
             }
             kind::RECORDS => Self::Records(f.record.iter().map(|r| r.to_vec()).collect()),
+            kind::PROOF => Self::Proof(proof(&f)?),
             kind::REACH_ASK => reach::ask(&f)?,
             kind::REACH_REPLY => reach::reply(&f)?,
             _ => return Self::introduction_from_frame(&f),
@@ -544,6 +554,17 @@ fn single(f: &Frame<'_>) -> Result<Vec<u8>, WireError> {
     match f.record.as_slice() {
         [one] if one.len() <= crate::record::MAX_RECORD_LEN => Ok(one.to_vec()),
         _ => Err(field(f, "record")),
+    }
+}
+
+/// One record or two, none above the bound.
+fn proof(f: &Frame<'_>) -> Result<Vec<Vec<u8>>, WireError> {
+    let fits = |record: &Cow<'_, [u8]>| record.len() <= crate::record::MAX_RECORD_LEN;
+    let few = 1..=crate::proof::MAX_PROOF_RECORDS;
+    if few.contains(&f.record.len()) && f.record.iter().all(fits) {
+        Ok(f.record.iter().map(|record| record.to_vec()).collect())
+    } else {
+        Err(field(f, "record"))
     }
 }
 

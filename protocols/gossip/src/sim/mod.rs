@@ -705,6 +705,7 @@ impl Sim {
             seeds,
             remembered: node.remembered.clone(),
             last_version: node.version,
+            bans: Vec::new(),
             onion_keys: (onion, None),
         };
         let rng =

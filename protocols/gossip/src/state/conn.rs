@@ -21,6 +21,10 @@ const DIGESTS: (u32, f64) = (12, 0.5);
 /// at once, six an hour. Measured: meshes with three in ten that cannot be dialled still form.
 const REVEALS: (u32, f64) = (4, 6.0 / 3600.0);
 
+/// Proofs that one connection may bring, and lies found in the records that it brings: at once, and
+/// per second (30 an hour). What is above is not looked at. Guess.
+const PROOFS: (u32, f64) = (16, 30.0 / 3600.0);
+
 /// What a peer may do how often.
 #[derive(Debug)]
 pub(super) struct Buckets {
@@ -28,6 +32,7 @@ pub(super) struct Buckets {
     pub(super) walks: TokenBucket,
     pub(super) digests: TokenBucket,
     pub(super) reveals: TokenBucket,
+    pub(super) proofs: TokenBucket,
 }
 
 impl Buckets {
@@ -38,6 +43,7 @@ impl Buckets {
             walks: bucket(WALKS),
             digests: bucket(DIGESTS),
             reveals: bucket(REVEALS),
+            proofs: bucket(PROOFS),
         }
     }
 }

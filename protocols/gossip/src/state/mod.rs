@@ -7,18 +7,20 @@
 //!
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
-//! the address book), `wake` (after a sleep), `stage` (whether there is a route), `reach` (whether
-//! this node can be dialled), `clock`. Each is an `impl Machine`; what a part
-//! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
+//! the address book), `wake` (after a sleep), `judging` (proofs and bans), `stage` (whether there
+//! is a route), `reach` (whether this node can be dialled), `clock`. Each is an `impl Machine`; what a part owns alone is a type of its own (`store`,
+//! `book`, `bans`, `conn`, `sources`, `walk`).
 
 mod admission;
 mod ask;
+mod bans;
 mod book;
 mod clock;
 mod conn;
 mod entry;
 mod heal;
 mod intro;
+mod judging;
 mod reach;
 mod sources;
 mod splice;
@@ -50,10 +52,12 @@ use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
+pub use bans::{BAN_LIFE, Ban, BanError, BanReason, MAX_BAN_REASON, MAX_BANS, MAX_BANS_BY_HAND};
 pub use clock::ClockView;
 pub use reach::PROBE_TIMEOUT;
 
 use ask::Asks;
+use bans::Bans;
 use book::Book;
 use clock::Clocks;
 use conn::{Conn, Debut, Link, Phase};
@@ -242,6 +246,9 @@ pub struct Machine {
     book: Book,
     reach: Reach,
     clocks: Clocks,
+    bans: Bans,
+    /// Whether the host knows that somebody else signs with our key.
+    accused: bool,
     spread: Spread,
     timers: Timers,
     stage: Stage,
@@ -293,6 +300,8 @@ impl Machine {
             book: Book::new(seeds, start.remembered, me),
             reach: Reach::new(now.mono),
             clocks: Clocks::default(),
+            bans: Bans::new(start.bans, me, now.mono, now.unix),
+            accused: false,
             spread: Spread::new(config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
@@ -383,6 +392,7 @@ impl Machine {
         self.expire_dials();
         self.expire_introductions();
         self.expire_reach();
+        self.expire_bans();
         self.watch_links();
         if !self.stopping {
             if self.timers.renew <= now.mono || self.timers.publish.is_some_and(|at| at <= now.mono)
@@ -588,6 +598,7 @@ impl Machine {
                 ports,
                 seen,
             } => self.on_reach_reply(id, outcome, ports, seen),
+            Message::Proof(records) => self.on_proof(id, &records),
         }
     }
 
@@ -684,6 +695,7 @@ impl Machine {
         self.spread.store.forget_connection(id);
         self.intro.forget_connection(id);
         self.forget_reach(id);
+        self.bans.forget_connection(id);
         if let Phase::Debuting { debut, .. } = conn.phase {
             self.attempt_failed(&conn.peer, debut.origin, SeedFailure::NotANode);
         }

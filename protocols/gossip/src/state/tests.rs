@@ -56,6 +56,7 @@ impl Bench {
             seeds: Vec::new(),
             remembered,
             last_version: 0,
+            bans: Vec::new(),
             onion_keys: ([1; 32], None),
         };
         let machine = Machine::new(config, keys(0), start, ChaCha20Rng::from_seed([5; 32]), now);

@@ -47,6 +47,16 @@ fn golden_record() -> SignedRecord {
     record.sign(&pair()).unwrap()
 }
 
+/// That record and another one that differs by its policy.
+fn golden_proof() -> crate::proof::Proof {
+    let record = Record {
+        policy: "accept *:80".into(),
+        ..golden_record().record().clone()
+    };
+    let other = record.sign(&pair()).unwrap();
+    crate::proof::Proof::equivocation(&golden_record(), &other).unwrap()
+}
+
 /// The card of the test vectors.
 fn golden_card() -> Vec<u8> {
     let card = Card {
@@ -179,6 +189,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         ),
         ("Want", Message::Want(vec![NodeKey([0x44; 32])])),
         ("Records", Message::Records(vec![record])),
+        ("Proof", Message::Proof(golden_proof().records().to_vec())),
         (
             "ReachAsk",
             Message::ReachAsk {
@@ -209,6 +220,7 @@ fn golden_bytes_are_in_the_specification() {
     let mut vectors = vec![
         ("Record", golden_record().bytes().to_vec()),
         ("Card", golden_card()),
+        ("Evidence", golden_proof().evidence()),
     ];
     vectors.extend(
         samples()
@@ -237,6 +249,7 @@ fn the_golden_record_is_valid() {
         golden_record()
     );
     assert!(Card::parse(&golden_card(), &ID, Chain::Dev, 1_700_000_000).is_some());
+    assert_eq!(golden_proof().lie(), crate::proof::Lie::Equivocation);
 }
 
 #[test]
@@ -329,6 +342,14 @@ fn wrong_fields_are_named() {
         ..Frame::default()
     };
     assert_eq!(wrong(many), WireError::Protobuf);
+    for (count, len) in [(0, 1), (3, 1), (1, 769)] {
+        let proof = Frame {
+            kind: kind::PROOF,
+            record: vec![Cow::Owned(vec![0; len]); count],
+            ..Frame::default()
+        };
+        assert_eq!(wrong(proof), field(kind::PROOF, "record"));
+    }
 }
 
 #[test]
@@ -363,7 +384,7 @@ proptest! {
 
     #[test]
     fn decoding_damaged_messages_never_panics(
-        which in 0usize..25, at in any::<prop::sample::Index>(), value in any::<u8>(),
+        which in 0usize..26, at in any::<prop::sample::Index>(), value in any::<u8>(),
     ) {
         let (_, message) = samples().swap_remove(which);
         let mut bytes = message.encode();
