@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod crowd;
+mod healing;
 mod joining;
+mod secrecy;
 mod support;
 mod through_the_mesh;
