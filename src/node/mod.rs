@@ -50,7 +50,7 @@ use self::api::Api;
 use self::mesh::{NoMesh, PooledMesh};
 use self::routes::Routes;
 use self::share::{Service, Share};
-use self::swarm::{Behaviour, COMMAND_QUEUE, Command, Loop};
+use self::swarm::{Behaviour, COMMAND_QUEUE, Command, Happened, Loop};
 use self::trace::{Trace, TracedFlows};
 use self::transport::Activity;
 use self::view::View;
@@ -143,7 +143,7 @@ impl Builder {
         let activity = Activity::default();
         let mut swarm = self.swarm(control, &cores, activity.clone())?;
         let entry = self.bind_entry().await?;
-        let listening = self.listen(&mut swarm).await?;
+        let (listening, missed) = self.listen(&mut swarm).await?;
         self.advertise(&mut swarm, &listening);
 
         let mut view = View::new(swarm.behaviour().gossip.neighbourhood(), self.started);
@@ -165,6 +165,7 @@ impl Builder {
             events: events.clone(),
             data: Arc::clone(&self.data),
             commands: queue,
+            missed,
             seeds: self.config.neighbours.len(),
         };
         let looping = tokio::spawn(looping.run());
@@ -301,9 +302,14 @@ impl Builder {
         Ok(Entry::bind(entry).await?)
     }
 
-    /// Listens where the configuration says, and waits until the ports are known.
-    async fn listen(&self, swarm: &mut Swarm<Behaviour>) -> Result<Vec<SocketAddr>, StartError> {
-        let mut waiting = Vec::new();
+    /// Listens where the configuration says, and waits until the ports are known. What else
+    /// happens meanwhile is handed back, for the loop: the first thing that gossip says is which
+    /// record version must be stored.
+    async fn listen(
+        &self,
+        swarm: &mut Swarm<Behaviour>,
+    ) -> Result<(Vec<SocketAddr>, Vec<Happened>), StartError> {
+        let (mut waiting, mut missed) = (Vec::new(), Vec::new());
         if self.config.mode.joins() && self.config.mode.accepts_connections() {
             for address in &self.config.listen {
                 not_taken(*address)?;
@@ -320,19 +326,21 @@ impl Builder {
         let mut found = Vec::new();
         let all = async {
             while !waiting.is_empty() {
-                if let SwarmEvent::NewListenAddr {
-                    listener_id,
-                    address,
-                } = swarm.select_next_some().await
-                {
-                    waiting.retain(|id| *id != listener_id);
-                    found.extend(swarm::socket_addr(&address));
+                match swarm.select_next_some().await {
+                    SwarmEvent::NewListenAddr {
+                        listener_id,
+                        address,
+                    } => {
+                        waiting.retain(|id| *id != listener_id);
+                        found.extend(swarm::socket_addr(&address));
+                    }
+                    other => missed.push(other),
                 }
             }
         };
         let timely = tokio::time::timeout(LISTEN_TIMEOUT, all).await;
         timely.map_err(|_| StartError::Internal("a listener does not say where it is".into()))?;
-        Ok(found)
+        Ok((found, missed))
     }
 
     /// Tells gossip where others can dial this node.

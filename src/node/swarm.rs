@@ -45,6 +45,9 @@ pub(crate) struct Behaviour {
     pub(crate) ping: ping::Behaviour,
 }
 
+/// What the Swarm tells the loop.
+pub(crate) type Happened = SwarmEvent<BehaviourEvent>;
+
 /// What the rest of the node may ask of the loop.
 pub(crate) enum Command {
     /// The links, with what only the operator may see.
@@ -63,6 +66,8 @@ pub(crate) struct Loop {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) data: Arc<DataDir>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    /// What happened before the loop began.
+    pub(crate) missed: Vec<Happened>,
     /// Configured seeds, for the sentence that explains the stage.
     pub(crate) seeds: usize,
     /// What was published last.
@@ -74,6 +79,9 @@ pub(crate) struct Loop {
 impl Loop {
     /// Runs until it is told to stop, or until nobody is left to tell it.
     pub(crate) async fn run(mut self) {
+        for event in std::mem::take(&mut self.missed) {
+            self.on_swarm(event);
+        }
         let mut check = interval(KEY_CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turn = interval(ONION_KEY_LIFE);
@@ -145,7 +153,7 @@ impl Loop {
         }
     }
 
-    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+    fn on_swarm(&mut self, event: Happened) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
             SwarmEvent::NewListenAddr { address, .. } => {
