@@ -388,7 +388,11 @@ fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
     let mut set = |key: &str, value: Value| {
         all.insert(key.to_owned(), value);
     };
-    let port = if options.between { INNER_PORT } else { NODE_PORT };
+    let port = if options.between {
+        INNER_PORT
+    } else {
+        NODE_PORT
+    };
     let listen = SocketAddr::from((node.ip, port));
     set("control", format!("{}:0", node.ip).into());
     if node.role != Role::Seed {

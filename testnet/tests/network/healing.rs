@@ -42,7 +42,10 @@ async fn s5_a_death_is_known_within_the_radius() {
     // One that crashes: its connections break.
     let crashed = net.kill(&relays[..1]).await.remove(0);
     eventually("nobody names the dead", KNOWN_WITHIN, || async {
-        who_names(&net, &crashed.key()).await.is_empty().then_some(())
+        who_names(&net, &crashed.key())
+            .await
+            .is_empty()
+            .then_some(())
     })
     .await;
 
@@ -71,7 +74,13 @@ async fn s5_a_death_is_known_within_the_radius() {
 
     // It wakes, and is one of them again.
     assert!(process.resume());
-    surveyed(&net, "whole again", Duration::from_secs(60), Survey::is_whole).await;
+    surveyed(
+        &net,
+        "whole again",
+        Duration::from_secs(60),
+        Survey::is_whole,
+    )
+    .await;
     down(net).await;
 }
 
@@ -151,7 +160,7 @@ async fn s8_parted_halves_become_one_mesh_again() {
     /// From being joined to being one, from the specification.
     const ONE_AGAIN: Duration = Duration::from_secs(180);
     let _alone = alone();
-    let mut wanted = options(12);
+    let mut wanted = options(20);
     wanted.consumers = Some(0);
     wanted.between = true;
     wanted.wait_for = WaitFor::Neighbours;

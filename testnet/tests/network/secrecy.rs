@@ -39,9 +39,8 @@ async fn s9_no_address_is_in_logs_answers_or_what_is_stored_of_others() {
     let dead = net.kill(&[relay]).await.remove(0);
     eventually("the death", Duration::from_secs(20), || async {
         let statuses = net.statuses().await;
-        let named = |s: &masq::control::types::Status| {
-            s.neighbours.iter().any(|n| n.node == dead.key())
-        };
+        let named =
+            |s: &masq::control::types::Status| s.neighbours.iter().any(|n| n.node == dead.key());
         (!statuses.values().any(named)).then_some(())
     })
     .await;
@@ -57,8 +56,12 @@ async fn s9_no_address_is_in_logs_answers_or_what_is_stored_of_others() {
         let text = |value: serde_json::Result<String>| value.unwrap();
         let answers = [
             text(serde_json::to_string(&client.status(false).await.unwrap())),
-            text(serde_json::to_string(&client.connection_status().await.unwrap())),
-            text(serde_json::to_string(&client.neighborhood_graph().await.unwrap())),
+            text(serde_json::to_string(
+                &client.connection_status().await.unwrap(),
+            )),
+            text(serde_json::to_string(
+                &client.neighborhood_graph().await.unwrap(),
+            )),
             text(serde_json::to_string(&client.circuits().await.unwrap())),
             text(serde_json::to_string(&client.descriptor().await.unwrap())),
             masq(&node.data_dir(), &["status"]).await,
@@ -72,7 +75,10 @@ async fn s9_no_address_is_in_logs_answers_or_what_is_stored_of_others() {
         // With the question put, neighbours' addresses are told, and nobody else's.
         let asked = client.status(true).await.unwrap();
         let told = text(serde_json::to_string(&asked));
-        assert!(asked.neighbours.iter().all(|n| n.address.is_some()), "{told}");
+        assert!(
+            asked.neighbours.iter().all(|n| n.address.is_some()),
+            "{told}"
+        );
         let neighbours = net
             .nodes()
             .iter()
