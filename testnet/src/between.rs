@@ -94,10 +94,12 @@ async fn accept(listener: TcpListener, node: Ipv4Addr, side: watch::Receiver<Sid
 
 async fn link(mut outer: TcpStream, ends: Ends, mut side: watch::Receiver<Side>) {
     let joined = |side: &Side| !ends.parted(side);
+    // Outlives the passing, so that neither end hears that the other is gone.
+    let mut inner = None;
     let passing = async {
-        let mut inner = connect(ends).await?;
+        let inner = inner.insert(connect(ends).await?);
         outer.set_nodelay(true)?;
-        copy_bidirectional(&mut outer, &mut inner).await
+        copy_bidirectional(&mut outer, inner).await
     };
     let mut watching = side.clone();
     tokio::select! {
@@ -106,7 +108,6 @@ async fn link(mut outer: TcpStream, ends: Ends, mut side: watch::Receiver<Side>)
         parted = watching.wait_for(|side| ends.parted(side)) => if parted.is_err() { return },
         _ = passing => return,
     }
-    // Neither end hears that the other is gone.
     let _ = side.wait_for(joined).await;
 }
 

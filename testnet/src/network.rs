@@ -81,6 +81,12 @@ impl RunningNode {
         self.plan.identity.name()
     }
 
+    /// Its descriptor.
+    #[must_use]
+    pub fn descriptor(&self) -> String {
+        self.plan.identity.descriptor(self.plan.ip, NODE_PORT)
+    }
+
     /// Its loopback address.
     #[must_use]
     pub fn ip(&self) -> Ipv4Addr {
@@ -432,7 +438,7 @@ impl Testnet {
             .iter()
             .find(|n| n.role() == Role::Seed)
             .expect("a seed");
-        seed.plan.identity.descriptor(seed.plan.ip, NODE_PORT)
+        seed.descriptor()
     }
 
     /// Leaves the folder in place when the testnet ends.

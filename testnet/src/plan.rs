@@ -248,6 +248,39 @@ pub struct NodePlan {
 }
 
 impl NodePlan {
+    /// A relay beside those of a plan, that joins by the node of a descriptor.
+    pub(crate) fn extra(
+        options: &Options,
+        name: &str,
+        ip: Ipv4Addr,
+        dir: &Path,
+        join: &str,
+    ) -> Self {
+        let mut node = Self {
+            name: name.to_owned(),
+            role: Role::Relay,
+            ip,
+            identity: NodeIdentity::random(),
+            home: dir.join(name),
+            settings: Table::new(),
+        };
+        node.settings = settings(options, &node, join);
+        node
+    }
+
+    /// Makes its folders, key and configuration file.
+    ///
+    /// # Errors
+    /// When a folder or file cannot be made.
+    pub fn write(&self) -> Result<(), TestnetError> {
+        write_home(
+            &self.data_dir(),
+            &self.config(),
+            &self.settings,
+            &self.identity,
+        )
+    }
+
     /// The daemon's data folder.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
@@ -319,15 +352,7 @@ impl Plan {
     /// # Errors
     /// When a folder or file cannot be made.
     pub fn write(&self) -> Result<(), TestnetError> {
-        for node in &self.nodes {
-            write_home(
-                &node.data_dir(),
-                &node.config(),
-                &node.settings,
-                &node.identity,
-            )?;
-        }
-        Ok(())
+        self.nodes.iter().try_for_each(NodePlan::write)
     }
 }
 

@@ -2,6 +2,7 @@
 //! ending the whole of it is in the parent module.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::{RunningNode, STOP_GRACE, Testnet};
@@ -85,6 +86,21 @@ impl Testnet {
         let RunningNode { plan, process, .. } = node;
         process.stop(STOP_GRACE).await;
         Some(DownNode { plan })
+    }
+
+    /// Starts one more node, a relay that joins by the node of this descriptor. Its address
+    /// has this last byte, which should be above the number of nodes.
+    ///
+    /// # Errors
+    /// When its files cannot be made or the process not be started.
+    pub fn add(&mut self, name: &str, last_byte: u8, join: &str) -> Result<(), TestnetError> {
+        let [a, b, c, _] = self.client().ip().octets();
+        let ip = Ipv4Addr::new(a, b, c, last_byte);
+        let plan = NodePlan::extra(&self.options, name, ip, &self.dir, join);
+        plan.write()?;
+        let node = self.spawn(plan)?;
+        self.nodes.push(node);
+        Ok(())
     }
 
     /// Starts a node again, with what its folder holds. Its log so far is kept beside
