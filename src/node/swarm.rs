@@ -182,7 +182,8 @@ impl Loop {
     fn on_gossip(&mut self, event: masq_gossip::Event) {
         use masq_gossip::Event as Gossip;
         match event {
-            Gossip::NeighbourUp { node, entry, .. } => {
+            Gossip::NeighbourUp { node, peer, entry } => {
+                self.activity.set_neighbour(&peer, true);
                 self.cores.neighbour_up(CoresKey(node.0), link_use(entry));
                 tracing::info!(node = %node.short(), "neighbour up");
                 self.tell(Event::NeighbourUp {
@@ -193,7 +194,8 @@ impl Loop {
             Gossip::NeighbourChanged { node, entry, .. } => {
                 self.cores.neighbour_up(CoresKey(node.0), link_use(entry));
             }
-            Gossip::NeighbourDown { node, reason, .. } => {
+            Gossip::NeighbourDown { node, peer, reason } => {
+                self.activity.set_neighbour(&peer, false);
                 self.cores.neighbour_down(&CoresKey(node.0));
                 tracing::info!(node = %node.short(), %reason, "neighbour down");
                 self.tell(Event::NeighbourDown {

@@ -1,11 +1,12 @@
-//! Which links have brought anything of late: any byte counts as a sign of life,
-//! so a link that is busy with data is never taken for dead because an answer
-//! to a ping stands in line behind it.
+//! What the rest of the node and the connections tell each other. Which links have
+//! brought anything of late: any byte counts as a sign of life, so a link that is
+//! busy with data is never taken for dead because an answer to a ping stands in
+//! line behind it. And who is a neighbour: others may open a few substreams only.
 
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -15,8 +16,12 @@ use libp2p::PeerId;
 /// Bytes that one connection has received.
 pub(super) type Received = Arc<AtomicU64>;
 
+/// Whether the peer of a connection is a neighbour.
+pub(super) type Standing = Arc<AtomicBool>;
+
 struct Link {
     received: Weak<AtomicU64>,
+    standing: Standing,
     /// As of the last time somebody asked.
     seen: u64,
 }
@@ -26,13 +31,29 @@ struct Link {
 pub struct Activity(Arc<Mutex<HashMap<PeerId, Link>>>);
 
 impl Activity {
-    /// A connection to that peer was made; of several the newest counts.
-    pub(super) fn add(&self, peer: PeerId, received: &Received) {
+    /// A connection to that peer was made; of several the newest counts. All of them have the
+    /// standing that is handed back.
+    pub(super) fn add(&self, peer: PeerId, received: &Received) -> Standing {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Bounded by the connections that there are.
         links.retain(|_, link| link.received.strong_count() > 0);
-        let received = Arc::downgrade(received);
-        links.insert(peer, Link { received, seen: 0 });
+        let known = links.get(&peer).map(|link| Arc::clone(&link.standing));
+        let standing = known.unwrap_or_default();
+        let link = Link {
+            received: Arc::downgrade(received),
+            standing: Arc::clone(&standing),
+            seen: 0,
+        };
+        links.insert(peer, link);
+        standing
+    }
+
+    /// The peer became a neighbour, or ceased to be one.
+    pub fn set_neighbour(&self, peer: &PeerId, is_one: bool) {
+        let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get(peer) {
+            link.standing.store(is_one, Relaxed);
+        }
     }
 
     /// Peers from whom anything came since the last call.
@@ -111,6 +132,18 @@ mod tests {
     use futures::AsyncReadExt;
 
     use super::*;
+
+    #[test]
+    fn all_connections_of_a_peer_have_one_standing() {
+        let (activity, peer) = (Activity::default(), PeerId::random());
+        let (first, second) = (Received::default(), Received::default());
+        let standing = activity.add(peer, &first);
+        activity.set_neighbour(&peer, true);
+        assert!(activity.add(peer, &second).load(Relaxed));
+        activity.set_neighbour(&peer, false);
+        assert!(!standing.load(Relaxed));
+        assert!(!activity.add(PeerId::random(), &first).load(Relaxed));
+    }
 
     #[test]
     fn a_link_is_recent_once_for_what_it_received() {
