@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep};
 use crate::address::{Address, Host};
 use crate::config::Config;
 use crate::descriptor::{Descriptor, DescriptorError};
-use crate::event::{Event, SeedFailure, Stage, Start};
+use crate::event::{DownReason, Event, SeedFailure, Stage, Start};
 use crate::gate::{Gate, GateError};
 use crate::handler::{Command, Handler, Report};
 use crate::key::{KeyError, NodeKey};
@@ -196,7 +196,10 @@ impl Behaviour {
     }
 
     fn on_established(&mut self, id: ConnectionId, peer: PeerId, endpoint: &ConnectedPoint) {
-        self.gate.established(id, peer);
+        let from = endpoint
+            .is_listener()
+            .then(|| endpoint.get_remote_address());
+        self.gate.established(id, peer, from);
         let dialled_as = self.dials.remove(&id);
         let Ok(node) = NodeKey::from_peer_id(&peer) else {
             return;
@@ -312,7 +315,7 @@ impl NetworkBehaviour for Behaviour {
         _local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        Ok(self.gate.pending_in(id, remote)?)
+        Ok(self.gate.pending_in(id, remote, self.epoch.elapsed())?)
     }
 
     fn handle_pending_outbound_connection(
@@ -386,7 +389,12 @@ impl NetworkBehaviour for Behaviour {
         };
         match event {
             Report::Message(message) => self.input(Input::Message(conn, *message)),
-            Report::Broken(reason) => self.input(Input::Broken(conn, reason)),
+            Report::Broken(reason) => {
+                if reason == DownReason::Misbehaved {
+                    self.gate.misbehaved(id, self.epoch.elapsed());
+                }
+                self.input(Input::Broken(conn, reason));
+            }
         }
     }
 
