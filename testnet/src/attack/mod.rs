@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use masq::control::types::Stage;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 pub use self::honest::FetchReport;
 pub use self::report::{AttackReport, WaveReport};
@@ -30,7 +32,9 @@ use self::peer::Target;
 use self::waves::Force;
 use crate::error::TestnetError;
 use crate::network::{RunningNode, Testnet};
+use crate::plan::Role;
 use crate::process::ProcessId;
+use crate::survey::CAP;
 use crate::usage::Usage;
 
 /// Pause between two looks at the victim.
@@ -155,7 +159,12 @@ pub async fn run(
         waves: Vec::new(),
         after: honest.take(),
     };
+    let camp = Camp::new()?;
     for &wave in &options.waves {
+        if wave == Wave::Insider {
+            make_room(net, &victim).await?;
+            honest.take();
+        }
         tell(out, format_args!("{wave}"));
         let force = Force {
             target: victim.target,
@@ -171,7 +180,7 @@ pub async fn run(
             at_once: options.at_once,
             rate: options.rate,
         };
-        let one = one_wave(net, &victim, wave, force, &honest, options.rest).await?;
+        let one = one_wave(net, &victim, wave, camp.send(wave, force), &honest, options).await?;
         report.waves.push(one);
         // What rested is nobody's.
         honest.take();
@@ -180,6 +189,60 @@ pub async fn run(
     report.after = honest.take();
     report.is_entry_after = is_entry(net, &victim.key).await;
     Ok(report)
+}
+
+/// Where the attackers live: a thread of their own, so that the honest client and the web
+/// server, which are in this process too, do not wait for them.
+struct Camp(Option<Runtime>);
+
+impl Camp {
+    fn new() -> Result<Self, TestnetError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("attackers")
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| {
+            TestnetError::Options(format!("cannot start the attackers' runtime: {error}"))
+        })?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn send(&self, wave: Wave, force: Force) -> JoinHandle<Tally> {
+        let runtime = self.0.as_ref().expect("taken out at the end only");
+        runtime.spawn(waves::run(wave, force))
+    }
+}
+
+impl Drop for Camp {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Waiting for threads is not allowed within a runtime.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Takes one of the victim's neighbours away when it has as many as it may, so that somebody
+/// else can become one.
+async fn make_room(net: &mut Testnet, victim: &Victim) -> Result<(), TestnetError> {
+    let Some(node) = net.node(&victim.name) else {
+        return Ok(());
+    };
+    let status = node.control().status().await?;
+    let client = net.client().key();
+    let spare = net.nodes().iter().find(|n| {
+        n.role() == Role::Relay
+            && n.key() != client
+            && status.neighbours.iter().any(|v| v.node == n.key())
+    });
+    let spare = spare.map(|n| n.name().to_owned());
+    if status.neighbours.len() >= CAP
+        && let Some(spare) = spare
+    {
+        net.stop(&spare).await;
+    }
+    Ok(())
 }
 
 /// The node under attack.
@@ -230,22 +293,20 @@ async fn one_wave(
     net: &mut Testnet,
     victim: &Victim,
     wave: Wave,
-    force: Force,
+    mut attackers: JoinHandle<Tally>,
     honest: &Honest,
-    rest: Duration,
+    options: &AttackOptions,
 ) -> Result<WaveReport, TestnetError> {
     let own = ProcessId::own().map_err(TestnetError::file("cannot read", "/proc"))?;
     let before = Usage::of(victim.process);
     let own_before = Usage::of(own);
     let start = Instant::now();
     honest.take();
-    let time = force.time;
-    let mut attackers = tokio::spawn(waves::run(wave, force));
     let newcomer = async {
         if wave != Wave::Stall {
             return Ok(None);
         }
-        tokio::time::sleep(NEWCOMER_AFTER.min(time / 4)).await;
+        tokio::time::sleep(NEWCOMER_AFTER.min(options.time / 4)).await;
         newcomer(net, victim).await.map(Some)
     };
     tokio::pin!(newcomer);
@@ -270,7 +331,7 @@ async fn one_wave(
     };
     let victim_cpu_s = cpu(before, Usage::of(victim.process));
     let attackers_cpu_s = cpu(own_before, Usage::of(own));
-    tokio::time::sleep(rest).await;
+    tokio::time::sleep(options.rest).await;
     let (attackers, lasted, honest) = tally.expect("the loop ends with it");
     Ok(WaveReport {
         wave,
