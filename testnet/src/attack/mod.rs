@@ -144,7 +144,6 @@ pub async fn run(
     out: &mut (dyn Write + Send),
 ) -> Result<AttackReport, TestnetError> {
     let victim = victim(net).await?;
-    let sources = sources(options.sources);
     let honest = Honest::start(net)
         .ok_or_else(|| TestnetError::Options("the client node has no SOCKS proxy".to_owned()))?;
     tell(out, format_args!("{}, undisturbed", victim.name));
@@ -154,13 +153,13 @@ pub async fn run(
         victim: victim.name.clone(),
         is_entry: is_entry(net, &victim.key).await,
         is_entry_after: false,
-        sources: sources.len(),
+        sources: options.sources.into(),
         before: honest.take(),
         waves: Vec::new(),
         after: honest.take(),
     };
     let camp = Camp::new()?;
-    for &wave in &options.waves {
+    for (n, &wave) in (0..).zip(&options.waves) {
         if wave == Wave::Insider {
             make_room(net, &victim).await?;
             honest.take();
@@ -168,7 +167,7 @@ pub async fn run(
         tell(out, format_args!("{wave}"));
         let force = Force {
             target: victim.target,
-            sources: sources.clone(),
+            sources: sources(options.sources, n),
             time: match wave {
                 Wave::Debuts => options.time.max(Duration::from_secs(300)),
                 _ => options.time,
@@ -284,9 +283,13 @@ async fn is_entry(net: &Testnet, key: &str) -> bool {
     })
 }
 
-/// Addresses for the attackers, each in a /24 of its own, none in one of a testnet.
-fn sources(number: u8) -> Vec<Ipv4Addr> {
-    (1..=number).map(|n| Ipv4Addr::new(127, 1, n, 66)).collect()
+/// Addresses for the attackers of the `wave`-th wave, each in a /24 of its own, none in one of a
+/// testnet. Every wave has others: what a victim holds against those before does not help it.
+fn sources(number: u8, wave: u8) -> Vec<Ipv4Addr> {
+    let last = wave.saturating_add(1);
+    (1..=number)
+        .map(|n| Ipv4Addr::new(127, 1, n, last))
+        .collect()
 }
 
 async fn one_wave(

@@ -73,7 +73,7 @@ pub struct AttackReport {
     pub is_entry: bool,
     /// Whether they still did at the end.
     pub is_entry_after: bool,
-    /// Addresses that attackers came from.
+    /// Addresses that attackers came from, others in each wave.
     pub sources: usize,
     /// The honest client before the first wave.
     pub before: FetchReport,
@@ -162,7 +162,7 @@ impl AttackReport {
         };
         writeln!(
             out,
-            "{} nodes; victim {}, {entry}; attackers at {} addresses\n",
+            "{} nodes; victim {}, {entry}; attackers at {} addresses, others in each wave\n",
             self.nodes, self.victim, self.sources
         )?;
         writeln!(

@@ -8,5 +8,6 @@ mod crowd;
 mod healing;
 mod joining;
 mod secrecy;
+mod storms;
 mod support;
 mod through_the_mesh;
