@@ -145,8 +145,8 @@ impl StressReport {
         )?;
         writeln!(
             out,
-            "{:<10} {:>10} {:>12} {:>9} {:>7} {:>6}  {}",
-            "download", "MB", "silent, s", "reopened", "failed", "hit", "first break"
+            "{:<10} {:>10} {:>12} {:>9} {:>7} {:>6}  first break",
+            "download", "MB", "silent, s", "reopened", "failed", "hit"
         )?;
         for (n, d) in self.downloads.iter().enumerate() {
             #[expect(clippy::cast_precision_loss, reason = "for reading")]
