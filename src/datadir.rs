@@ -308,6 +308,13 @@ pub fn read_control(folder: &Path) -> Result<Option<ControlFile>, DataDirError> 
     read_json(&folder.join(CONTROL))
 }
 
+/// What the node of that folder remembers, as of the last time it was stored; nothing when there
+/// is no such file, or none that can be read.
+#[must_use]
+pub fn read_remembered(folder: &Path) -> Option<Remembered> {
+    read_json(&folder.join(STATE)).ok().flatten()
+}
+
 /// The token of the daemon of that folder, if there is one.
 ///
 /// # Errors

@@ -118,6 +118,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
     assert_eq!((code, err.as_str()), (code::OK, ""));
     for command in [
         "status",
+        "doctor",
         "descriptor",
         "connection-status",
         "neighborhood-graph",
@@ -216,6 +217,63 @@ fn the_descriptor_stands_alone_on_its_line() {
     assert_eq!(
         err,
         "masq: this node has no descriptor\n      Set advertise.\n"
+    );
+}
+
+#[test]
+fn the_doctor_tells_the_worst_first_and_its_exit_code_whether_there_is_a_fault() {
+    let daemon = Daemon::with(FakeNode::new());
+    let (code, out, err) = daemon.masq(&["doctor"]);
+    assert_eq!((code, err.as_str()), (code::FAULT, ""));
+    assert_eq!(
+        out,
+        "\
+1 fault, 1 warning.
+
+  FAULT    neighbours     There is no neighbour (ABCDEFGH: gone [2J).
+                          Get another descriptor.
+
+  warning  router         The router is being asked to let other nodes through.
+                          Ask again in half a minute.
+
+  ok       clock          The clock agrees with those of 2 neighbours.
+"
+    );
+    let mut node = FakeNode::new();
+    node.tracing = false;
+    let daemon = Daemon::with(node);
+    let (code, out, _) = daemon.masq(&["doctor"]);
+    assert_eq!(code, code::OK);
+    assert!(out.starts_with("No fault, 1 warning.\n"), "{out}");
+    let (code, out, _) = daemon.masq(&["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["running"]), (code::OK, &true.into()));
+    assert_eq!(report["findings"][0]["check"], "clock");
+}
+
+#[test]
+fn the_doctor_needs_no_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let arguments = ["--data-dir", path, "doctor", "--json"];
+    // Ports of its own, so that other programs on this machine don't matter.
+    let environment = [
+        ("MASQ_LISTEN", "127.0.0.1:0"),
+        ("MASQ_SOCKS", "off"),
+        ("MASQ_HTTP", "off"),
+    ];
+    let (code, out, err) = masq(&arguments, &environment);
+    assert_eq!((code, err.as_str()), (code::FAULT, ""));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&report["running"], &report["faults"]),
+        (&false.into(), &1.into())
+    );
+    assert_eq!(report["findings"][0]["check"], "daemon");
+    let (_, text, _) = masq(&["--data-dir", path, "doctor"], &environment);
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
     );
 }
 

@@ -11,6 +11,7 @@ use super::types::{
     SettingsView, ShutdownView, Status, TraceView,
 };
 use crate::config::Hops;
+use crate::doctor::Report;
 
 /// Why a node could not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +90,10 @@ pub trait NodeApi: Send + Sync + 'static {
     /// when `now`. Returns before the node is down. Calling it twice is fine;
     /// a later `now` wins.
     fn shutdown(&self, now: bool) -> BoxFuture<'_, Result<ShutdownView, NodeApiError>>;
+
+    /// What is wrong with the node, and what to do. May ask a neighbour and a name server, and
+    /// take some seconds.
+    fn doctor(&self) -> BoxFuture<'_, Result<Report, NodeApiError>>;
 
     /// A subscription to what happens from now on. The channel is bounded:
     /// a slow reader loses events and is told how many.

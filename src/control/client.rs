@@ -23,7 +23,10 @@ use super::types::{
     GraphView, Health, SettingsChange, SettingsView, ShutdownRequest, ShutdownView, Status,
     TraceView,
 };
-use crate::datadir::{self, DataDirError};
+use crate::{
+    datadir::{self, DataDirError},
+    doctor::Report,
+};
 
 /// How long one request may take: a little longer than the daemon gives its
 /// node, so that the daemon's own words arrive.
@@ -193,6 +196,15 @@ impl Client {
     /// See [`ClientError`].
     pub async fn circuits(&self) -> Result<Vec<CircuitView>, ClientError> {
         self.get("/v1/circuits").await
+    }
+
+    /// What is wrong with the node, and what to do. Takes some seconds.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn doctor(&self) -> Result<Report, ClientError> {
+        self.get("/v1/doctor").await
     }
 
     /// What the node saw as a hop.

@@ -52,6 +52,7 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
     ("get", "/v1/connection-status"),
     ("get", "/v1/neighborhood-graph"),
     ("get", "/v1/circuits"),
+    ("get", "/v1/doctor"),
     ("get", "/v1/trace"),
     ("get", "/v1/settings"),
     ("patch", "/v1/settings"),
@@ -70,6 +71,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/connection-status", get(connection_status))
         .route("/v1/neighborhood-graph", get(neighborhood_graph))
         .route("/v1/circuits", get(circuits))
+        .route("/v1/doctor", get(doctor))
         .route("/v1/trace", get(trace))
         .route("/v1/settings", get(settings).patch(change_settings))
         .route("/v1/shutdown", post(shutdown))
@@ -165,6 +167,10 @@ async fn neighborhood_graph(State(shared): Node) -> Answer<super::types::GraphVi
 
 async fn circuits(State(shared): Node) -> Answer<Vec<super::types::CircuitView>> {
     asked(shared.node.circuits()).await
+}
+
+async fn doctor(State(shared): Node) -> Answer<crate::doctor::Report> {
+    asked(shared.node.doctor()).await
 }
 
 async fn trace(State(shared): Node) -> Answer<super::types::TraceView> {

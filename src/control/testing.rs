@@ -16,6 +16,7 @@ use super::{
     },
 };
 use crate::config::Hops;
+use crate::doctor::{Check, Finding, Report};
 
 /// Events that a subscriber may lag behind: small, so that tests see a loss.
 const EVENTS: usize = 4;
@@ -326,6 +327,25 @@ impl NodeApi for FakeNode {
             open_flows: 3,
             drain_seconds: 10,
         })
+    }
+
+    fn doctor(&self) -> BoxFuture<'_, Result<Report, NodeApiError>> {
+        let mut findings = vec![
+            Finding::ok(Check::Clock, "The clock agrees with those of 2 neighbours."),
+            Finding::warning(
+                Check::Nat,
+                "The router is being asked to let other nodes through.",
+                "Ask again in half a minute.",
+            ),
+        ];
+        if self.tracing {
+            findings.push(Finding::fault(
+                Check::Neighbours,
+                "There is no neighbour (ABCDEFGH: gone\u{1b}[2J).",
+                "Get another descriptor.",
+            ));
+        }
+        now(Report::new(true, findings))
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {

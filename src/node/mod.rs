@@ -7,13 +7,14 @@
 //! | `swarm` | the one task that owns the Swarm |
 //! | `view`, `graph` | what the others see of the mesh, without asking that task |
 //! | `routes` | which route the next circuit takes |
+//! | `reaching` | whether this node can be dialled, and whether neighbours can |
 //! | `mesh` | flows for the proxies, through other exits where one fails |
 //! | `ask` | questions of gossip to far nodes, in circuits of their own |
 //! | `roam` | the machine sleeps, wakes, or moves to another network |
 //! | `acquaintances` | whether a node that starts knows anybody to join by |
 //! | `share` | what this node does in circuits of others |
 //! | `bans` | who is banned: between gossip, the disk and the control API |
-//! | `api` | answers to the control API |
+//! | `api`, `doctor` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
 //!
 //! Bytes never pass through here: the proxies, the circuits and the exit have
@@ -23,8 +24,10 @@ mod acquaintances;
 mod api;
 mod ask;
 mod bans;
+mod doctor;
 mod graph;
 mod mesh;
+mod reaching;
 mod roam;
 mod routes;
 mod share;
@@ -57,6 +60,7 @@ use tokio::task::JoinHandle;
 use self::api::Api;
 use self::ask::{Answering, Asked, Asker, Asks};
 use self::mesh::{NoMesh, PooledMesh};
+use self::reaching::{Mapping, Reaching, RunningMapping};
 use self::roam::Roaming;
 use self::routes::Routes;
 use self::share::{Service, Share};
@@ -69,6 +73,7 @@ use crate::daemon::{RunningNode, Start, StartError};
 use crate::datadir::DataDir;
 use crate::entry::{Entry, EntryConfig, Mesh};
 use crate::exit::{Direct, Exit, ExitConfig, ExitPolicy, HickoryResolver, Resolve, Services};
+use crate::reach::Prober;
 
 /// Events that a slow reader of the control API may lag behind (from its description).
 const EVENT_QUEUE: usize = 256;
@@ -173,6 +178,8 @@ impl Builder {
 
         let roaming = Roaming::new(Arc::clone(&self.config), &listening);
         let mut view = View::new(swarm.behaviour().gossip.neighbourhood(), self.started);
+        let mapping = Mapping::prepare(&self.config, &listening);
+        view.mapping = mapping.state();
         view.listening = listening;
         let (view_tx, view) = watch::channel(view);
         let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -198,13 +205,16 @@ impl Builder {
             data: Arc::clone(&self.data),
             commands: queue,
             seeds: self.config.neighbours.len(),
+            reaching: Reaching::new(Arc::clone(&self.config), self.prober()),
         };
         let looping = tokio::spawn(looping.run(early));
+        let mapping = mapping.start(commands.clone());
         let pool = self.pool(&cores, &routes, &view);
         if let Some(pool) = &pool {
             tokio::spawn(bans::renew_circuits(pool.clone(), events.subscribe()));
         }
         let mesh = self.mesh(pool.as_ref(), &routes, &view);
+        let asks_names = self.config.exit || !self.config.mode.joins();
         let ed25519 = self
             .keypair
             .clone()
@@ -225,6 +235,8 @@ impl Builder {
             events,
             stop: self.stop.clone(),
             started: self.started,
+            data: Arc::clone(&self.data),
+            resolver: asks_names.then(|| Arc::clone(&self.resolver)),
         };
         let life = Life {
             stop: self.stop,
@@ -236,6 +248,7 @@ impl Builder {
             cores,
             commands,
             looping,
+            mapping,
         };
         Ok((RunningNode::new(Arc::new(api), life.run()), asker))
     }
@@ -296,6 +309,7 @@ impl Builder {
         gossip.ip_limits.per_ip = limit(config.ip_limits.per_ip);
         gossip.ip_limits.per_24 = limit(config.ip_limits.per_24);
         gossip.ip_limits.per_48 = limit(config.ip_limits.per_48);
+        gossip.check_reachability_of_others = config.check_reachability_of_others;
         gossip.min_hops = config.hops.min();
         gossip.earning_wallet = config
             .earning_wallet
@@ -340,6 +354,11 @@ impl Builder {
             .with_dial_concurrency_factor(DIALS_PER_NODE);
         let peer = self.keypair.public().to_peer_id();
         Ok(Swarm::new(transport, behaviour, peer, config))
+    }
+
+    /// What dials for neighbours: by the same links and from the same address as the Swarm.
+    fn prober(&self) -> Prober {
+        Prober::new(self.keypair.clone(), source(&self.config))
     }
 
     async fn bind_entry(&self) -> Result<Entry, StartError> {
@@ -403,7 +422,7 @@ impl Builder {
     /// Tells gossip where others can dial this node.
     fn advertise(&self, swarm: &mut Swarm<Behaviour>, listening: &[SocketAddr]) {
         let gossip = &mut swarm.behaviour_mut().gossip;
-        gossip.set_advertised(roam::advertised(&self.config, listening));
+        gossip.set_advertised(roam::advertised(&self.config, listening, None));
     }
 
     fn pool(&self, cores: &Cores, routes: &Routes, view: &watch::Receiver<View>) -> Option<Pool> {
@@ -471,6 +490,7 @@ struct Life {
     cores: Cores,
     commands: mpsc::Sender<Command>,
     looping: JoinHandle<()>,
+    mapping: RunningMapping,
 }
 
 impl Life {
@@ -485,6 +505,7 @@ impl Life {
             cores,
             commands,
             mut looping,
+            mapping,
         } = self;
         let serving = entry.serve(mesh, stop.drain_token());
         let draining = async {
@@ -507,7 +528,7 @@ impl Life {
         }
         cores.shutdown().await;
         let _ = commands.send(Command::Stop).await;
-        let _ = looping.await;
+        let _ = tokio::join!(looping, mapping.end());
         Ok(())
     }
 }

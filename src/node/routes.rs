@@ -309,7 +309,9 @@ mod tests {
             seeds: Vec::new(),
             remembered: Vec::new(),
             last_version: 0,
+            bans: Vec::new(),
             onion_keys: ([1; 32], None),
+            bans: Vec::new(),
         };
         let now = Now {
             mono: Duration::ZERO,

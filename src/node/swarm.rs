@@ -12,17 +12,21 @@ use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, ping};
 use masq_cores::keys::ONION_KEY_LIFE;
 use masq_cores::{Cores, LinkUse, NodeKey as CoresKey, OnionPublics};
-use masq_gossip::{Address, EntryFor, Host, LinkInfo, NodeKey, Remembered, Stage};
+use masq_gossip::{
+    Address, ClockView, EntryFor, Host, LinkInfo, NodeKey, Remembered, SeedFailure, Stage,
+};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ask::{Asks, Happened};
 use super::bans::BanCommand;
+use super::reaching::Reaching;
 use super::roam::Roaming;
 use super::transport::Activity;
 use super::view::View;
 use crate::control::types::{EntryLink, Event, Stage as StageView};
 use crate::datadir::{DataDir, RememberedNeighbour};
+use crate::reach::MappingState;
 
 /// Commands that wait for the loop; senders wait when there are more (guess: one control client
 /// and a few tasks).
@@ -52,6 +56,13 @@ pub(crate) struct Behaviour {
 pub(crate) enum Command {
     /// The links, with what only the operator may see.
     Links(oneshot::Sender<Vec<LinkInfo>>),
+    /// How this clock compares with those of the neighbours.
+    Clocks(oneshot::Sender<Vec<ClockView>>),
+    /// It stands otherwise with the port mapping.
+    Mapping(MappingState),
+    /// Ask a neighbour whether this node can be dialled; says whether one could be asked. The
+    /// answer is seen in the view.
+    CheckReach(oneshot::Sender<bool>),
     /// Who is banned, and changing it.
     Bans(BanCommand),
     /// A route must have this many hops for the stage to be `RouteFound`.
@@ -78,6 +89,8 @@ pub(crate) struct Loop {
     pub(crate) roaming: Roaming,
     /// Signs of life on links.
     pub(crate) activity: Activity,
+    /// Whether this node can be dialled, and whether neighbours can.
+    pub(crate) reaching: Reaching,
 }
 
 impl Loop {
@@ -108,6 +121,7 @@ impl Loop {
                     self.publish_keys();
                 }
                 _ = check.tick() => self.publish_keys(),
+                turn = self.reaching.next() => self.on_reaching(turn),
                 _ = alive.tick() => {
                     for peer in self.activity.recent() {
                         self.swarm.behaviour_mut().gossip.note_activity(&peer);
@@ -143,6 +157,13 @@ impl Loop {
             Command::Links(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.swarm.behaviour().gossip.links());
+            }
+            Command::Clocks(answer) => {
+                let _ = answer.send(self.swarm.behaviour().gossip.clocks());
+            }
+            Command::Mapping(state) => self.on_mapping(state),
+            Command::CheckReach(answer) => {
+                let _ = answer.send(self.check_reachability());
             }
             Command::Bans(command) => self.on_ban_command(command),
             Command::MinHops(hops) => self.swarm.behaviour_mut().gossip.set_min_hops(hops),
@@ -209,6 +230,8 @@ impl Loop {
             Gossip::NeighbourUp { node, entry, .. } => {
                 self.cores.neighbour_up(CoresKey(node.0), link_use(entry));
                 tracing::info!(node = %node.short(), "neighbour up");
+                self.view
+                    .send_modify(|view| view.attempts.retain(|(other, _)| *other != node));
                 self.tell(Event::NeighbourUp {
                     node: node.to_string(),
                     entry: entry_link(entry),
@@ -230,15 +253,25 @@ impl Loop {
                 let now = self.swarm.behaviour().gossip.neighbourhood();
                 self.view.send_modify(|view| view.set_neighbourhood(now));
             }
-            Gossip::Refused { node, text, .. } => {
+            Gossip::Refused { node, text, reason } => {
+                let why = SeedFailure::Refused(reason);
+                self.view.send_modify(|view| view.add_attempt(node, why));
                 self.problem(format!("Node {} refused this one: {text}.", node.short()));
             }
             Gossip::SeedFailed { descriptor, why } => {
+                let (key, reason) = (descriptor.node, why.clone());
+                self.view.send_modify(|view| view.add_attempt(key, reason));
                 let node = descriptor.node.short();
                 self.problem(format!(
                     "The configured neighbour {node} can't be joined: {why}."
                 ));
             }
+            Gossip::Reach(reach) => self.on_reach(reach),
+            Gossip::Probe {
+                call,
+                peer,
+                addresses,
+            } => self.reaching.probe(call, peer, addresses),
             Gossip::PersistVersion(version) => persist_version(&self.data, version),
             Gossip::Remember(neighbours) => self.remember(&neighbours),
             Gossip::Ask { call, to, payload } => self.on_ask(call, to, payload),

@@ -28,7 +28,7 @@ use crate::gate::{Gate, GateError};
 use crate::handler::{Command, Handler, Report};
 use crate::key::{KeyError, NodeKey};
 use crate::neighbourhood::{LinkInfo, Neighbourhood};
-use crate::state::{Ban, BanError, ConnId, Input, Machine, Now, Output};
+use crate::state::{Ban, BanError, ClockView, ConnId, Input, Machine, Now, Output};
 
 /// Most turns of the machine in one poll.
 const MAX_TURNS: u32 = 16;
@@ -207,6 +207,26 @@ impl Behaviour {
         self.input(Input::Answered { call, payload });
     }
 
+    /// Asks a neighbour to dial this node at these ports, at the address it sees this node at;
+    /// answered by [`Event::Reach`]. `false` when there is nobody to ask, no port that nodes may
+    /// dial (443, or 1024 and above), or a check is under way.
+    pub fn check_reachability(&mut self, ports: &[u16]) -> bool {
+        let now = self.now();
+        let asked = self.machine.check_reachability(now, ports);
+        self.wake();
+        asked
+    }
+
+    /// What came of an [`Event::Probe`]: the port at which the node proved its key, if it did.
+    pub fn on_probed(&mut self, call: u64, port: Option<u16>) {
+        self.input(Input::Probed { call, port });
+    }
+
+    /// How this node's clock compares with those of its neighbours.
+    pub fn clocks(&self) -> Vec<ClockView> {
+        self.machine.clocks()
+    }
+
     /// This machine was suspended, stood still, or is on another network now: see
     /// [`Machine::wake_up`].
     pub fn wake_up(&mut self) {
@@ -318,6 +338,15 @@ impl Behaviour {
             Output::Reply { call, payload } => {
                 ToSwarm::GenerateEvent(Event::Reply { call, payload })
             }
+            Output::Probe {
+                call,
+                peer,
+                addresses,
+            } => ToSwarm::GenerateEvent(Event::Probe {
+                call,
+                peer: peer.peer_id(),
+                addresses,
+            }),
             Output::Dial { peer, addresses } => self.dial(peer, &addresses),
             Output::Send(conn, message) => {
                 let (peer_id, id) = *self.conns.get(&conn)?;
@@ -398,8 +427,12 @@ impl NetworkBehaviour for Behaviour {
         _local: &Multiaddr,
         _remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        let node = NodeKey::from_peer_id(&peer).map_err(|_| GateError::Key)?;
+        if self.machine.probe_arrived(&node) {
+            self.gate.failed(id);
+            return Err(GateError::Probe.into());
+        }
         self.gate.may_establish(id, &peer)?;
-        NodeKey::from_peer_id(&peer).map_err(|_| GateError::Key)?;
         Ok(Handler::new(false))
     }
 

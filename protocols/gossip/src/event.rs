@@ -8,6 +8,7 @@ use crate::address::Address;
 use crate::descriptor::Descriptor;
 use crate::key::NodeKey;
 use crate::neighbourhood::EntryFor;
+use crate::reach::Reach;
 use crate::state::Ban;
 
 /// Longest question or answer that travels in a circuit for an introduction, in bytes. A record
@@ -233,6 +234,19 @@ pub enum Event {
         to: NodeKey,
         /// What is asked; at most [`MAX_ASK_LEN`] bytes.
         payload: Vec<u8>,
+    },
+    /// What came of [`crate::Behaviour::check_reachability`].
+    Reach(Reach),
+    /// Dial for a neighbour that wants to know whether it can be dialled: outside the Swarm, from a
+    /// fresh port, within [`crate::PROBE_TIMEOUT`]; drop the connection as soon as the other end
+    /// has proved its key; then call [`crate::Behaviour::on_probed`].
+    Probe {
+        /// To be handed back with what came of it.
+        call: u64,
+        /// Who must be at the other end.
+        peer: libp2p::PeerId,
+        /// Where: the neighbour's own address, with ports of its choice. At most eight.
+        addresses: Vec<Address>,
     },
     /// The answer to [`crate::Behaviour::on_asked`].
     Reply {

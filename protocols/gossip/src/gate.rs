@@ -37,6 +37,9 @@ pub enum GateError {
     /// Too many connections in all.
     #[error("too many connections")]
     Total,
+    /// The peer dialled to see whether this node can be dialled, and now it knows.
+    #[error("a check of reachability, which ends here")]
+    Probe,
     /// The peer's key is not Ed25519.
     #[error("the peer's key is not Ed25519")]
     Key,

@@ -2,13 +2,17 @@
 //! between them and the flat protobuf `Frame`. On a stream each message stands
 //! after its length in two bytes, big-endian; see `handler`.
 
+mod reach;
+
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use crate::card::WalkId;
 use crate::event::RefuseReason;
 use crate::key::NodeKey;
 use crate::knock::Knock;
 use crate::proto::Frame;
+use crate::reach::ReachOutcome;
 
 /// Longest message, in bytes, from the two bytes of its length.
 pub const MAX_MESSAGE_LEN: usize = u16::MAX as usize;
@@ -144,6 +148,16 @@ pub enum Message {
     /// One or two records that prove a lie.
     #[doc(hidden)]
     Proof(Vec<Vec<u8>>),
+    #[doc(hidden)]
+    ReachAsk { ports: Vec<u16> },
+    #[doc(hidden)]
+    ReachReply {
+        outcome: ReachOutcome,
+        /// Those that answered.
+        ports: Vec<u16>,
+        /// Where the asker was seen, and dialled.
+        seen: Option<IpAddr>,
+    },
 }
 
 /// Why bytes are not a message. The peer who sent them broke the protocol.
@@ -191,6 +205,8 @@ mod kind {
     pub(super) const WANT: u32 = 19;
     pub(super) const RECORDS: u32 = 20;
     pub(super) const PROOF: u32 = 21;
+    pub(super) const REACH_ASK: u32 = 22;
+    pub(super) const REACH_REPLY: u32 = 23;
     pub(super) const SPARE: u32 = 24;
 }
 
@@ -322,6 +338,12 @@ impl Message {
                 record: records.iter().map(Cow::from).collect(),
                 ..Frame::default()
             },
+            Self::ReachAsk { ports } => reach::ask_frame(ports),
+            Self::ReachReply {
+                outcome,
+                ports,
+                seen,
+            } => reach::reply_frame(*outcome, ports, *seen),
             introduction => introduction.introduction_frame(),
         }
     }
@@ -472,6 +494,8 @@ impl Message {
             }
             kind::RECORDS => Self::Records(f.record.iter().map(|r| r.to_vec()).collect()),
             kind::PROOF => Self::Proof(proof(&f)?),
+            kind::REACH_ASK => reach::ask(&f)?,
+            kind::REACH_REPLY => reach::reply(&f)?,
             _ => return Self::introduction_from_frame(&f),
         })
     }

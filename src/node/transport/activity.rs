@@ -21,34 +21,44 @@ struct Link {
     seen: u64,
 }
 
-/// The links of a node, as far as signs of life go. Cloning gives another handle.
+/// The links of a node, as far as signs of life go. Cloning gives another handle. A peer may have
+/// a second connection for a moment, which must not hide the first one.
 #[derive(Clone, Default)]
-pub struct Activity(Arc<Mutex<HashMap<PeerId, Link>>>);
+pub struct Activity(Arc<Mutex<HashMap<PeerId, Vec<Link>>>>);
 
 impl Activity {
-    /// A connection to that peer was made; of several the newest counts.
+    /// A connection to that peer was made.
     pub(super) fn add(&self, peer: PeerId, received: &Received) {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Bounded by the connections that there are.
-        links.retain(|_, link| link.received.strong_count() > 0);
+        links.retain(|_, of_peer| {
+            of_peer.retain(|link| link.received.strong_count() > 0);
+            !of_peer.is_empty()
+        });
         let received = Arc::downgrade(received);
-        links.insert(peer, Link { received, seen: 0 });
+        let link = Link { received, seen: 0 };
+        links.entry(peer).or_default().push(link);
     }
 
     /// Peers from whom anything came since the last call.
     pub fn recent(&self) -> Vec<PeerId> {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut recent = Vec::new();
-        links.retain(|peer, link| {
-            let Some(received) = link.received.upgrade() else {
-                return false;
-            };
-            let now = received.load(Relaxed);
-            if now != link.seen {
+        links.retain(|peer, of_peer| {
+            let mut news = false;
+            of_peer.retain_mut(|link| {
+                let Some(received) = link.received.upgrade() else {
+                    return false;
+                };
+                let now = received.load(Relaxed);
+                news |= now != link.seen;
                 link.seen = now;
+                true
+            });
+            if news {
                 recent.push(*peer);
             }
-            true
+            !of_peer.is_empty()
         });
         recent
     }
@@ -124,6 +134,12 @@ mod tests {
         assert_eq!(read, 3);
         assert_eq!(activity.recent(), [peer]);
         assert!(activity.recent().is_empty());
+        // A second connection comes and goes.
+        let second = Received::default();
+        activity.add(peer, &second);
+        drop(second);
+        received.fetch_add(1, Relaxed);
+        assert_eq!(activity.recent(), [peer]);
         drop((link, received));
         assert!(activity.recent().is_empty());
         assert!(

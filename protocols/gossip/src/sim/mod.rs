@@ -256,6 +256,11 @@ enum What {
         conn: ConnId,
         at: usize,
     },
+    Probed {
+        at: usize,
+        call: u64,
+        port: Option<u16>,
+    },
     Asked {
         host_call: u64,
         to: usize,
@@ -640,6 +645,7 @@ impl Sim {
                 peer,
                 addresses,
             } => self.connect(from, peer, &addresses),
+            What::Probed { at, call, port } => self.input(at, Input::Probed { call, port }),
             What::DialFailed { at, peer, why } => self.input(at, Input::DialFailed { peer, why }),
             What::Deliver { conn, to, parcel } => self.deliver(conn, to, parcel),
             What::Ended { conn, at } => {
@@ -818,6 +824,26 @@ impl Sim {
         );
     }
 
+    /// Whether a node answers at one of the addresses, as a connection would show.
+    fn probe(&mut self, from: usize, call: u64, peer: &NodeKey, addresses: &[Address]) {
+        let answers = self.by_key.get(peer).copied().filter(|index| {
+            let node = &self.nodes[*index];
+            let here = |a: &Address| a.ip() == Some(node.ip) && a.port == PORT;
+            node.body.is_some()
+                && node.spec.dialable
+                && self.joined(from, *index)
+                && addresses.iter().any(here)
+        });
+        let took = match answers {
+            Some(to) => self.latency(from, to) * 3,
+            None => self.network.dial_failure,
+        };
+        let port = answers.map(|_| PORT);
+        let at = from;
+        self.clockwork
+            .at(self.now + took, What::Probed { at, call, port });
+    }
+
     fn input(&mut self, index: usize, input: Input) {
         let now = self.clock();
         if let Some(body) = self.nodes[index].body.as_mut() {
@@ -851,6 +877,11 @@ impl Sim {
             Output::Dial { peer, addresses } => self.dial(index, peer, addresses),
             Output::Send(conn, message) => self.send(index, conn, message),
             Output::Close(conn) => self.end(conn, index),
+            Output::Probe {
+                call,
+                peer,
+                addresses,
+            } => self.probe(index, call, &peer, &addresses),
             Output::Event(event) => self.event(index, event),
             Output::Ask { call, to, payload } => self.ask(index, call, &to, payload),
             Output::Reply { call, payload } => self.reply(call, payload),

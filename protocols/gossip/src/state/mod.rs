@@ -8,18 +8,20 @@
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
 //! the address book), `wake` (after a sleep), `judging` (proofs and bans), `stage` (whether there
-//! is a route). Each is an `impl Machine`; what a part owns alone is a type of its own (`store`,
+//! is a route), `reach` (whether this node can be dialled), `clock`. Each is an `impl Machine`; what a part owns alone is a type of its own (`store`,
 //! `book`, `bans`, `conn`, `sources`, `walk`).
 
 mod admission;
 mod ask;
 mod bans;
 mod book;
+mod clock;
 mod conn;
 mod entry;
 mod heal;
 mod intro;
 mod judging;
+mod reach;
 mod sources;
 mod splice;
 mod spread;
@@ -51,12 +53,16 @@ use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
 pub use bans::{BAN_LIFE, Ban, BanError, BanReason, MAX_BAN_REASON, MAX_BANS, MAX_BANS_BY_HAND};
+pub use clock::ClockView;
+pub use reach::PROBE_TIMEOUT;
 
 use ask::Asks;
 use bans::Bans;
 use book::Book;
+use clock::Clocks;
 use conn::{Conn, Debut, Link, Phase};
 use intro::Introductions;
+use reach::Reach;
 use sources::Sources;
 use spread::Spread;
 use stage::route_exists;
@@ -118,6 +124,13 @@ pub enum Input {
         /// The answer; `None` when no circuit came up, or nobody answered in time.
         payload: Option<Vec<u8>>,
     },
+    /// What came of an [`Output::Probe`].
+    Probed {
+        /// The machine's name for the call.
+        call: u64,
+        /// The port at which the node proved its key; `None` when it did at none.
+        port: Option<u16>,
+    },
 }
 
 /// Something the host must do, in order.
@@ -150,6 +163,17 @@ pub enum Output {
         call: u64,
         /// The answer; at most [`crate::MAX_ASK_LEN`] bytes. `None` to close without one.
         payload: Option<Vec<u8>>,
+    },
+    /// Dial for a neighbour that wants to know whether it can be dialled, beside the link that
+    /// there is and without disturbing it; drop the connection as soon as the other end has proved
+    /// its key, and answer with [`Input::Probed`] within [`PROBE_TIMEOUT`].
+    Probe {
+        /// The machine's name for the call.
+        call: u64,
+        /// Who must be at the other end.
+        peer: NodeKey,
+        /// Where; never empty.
+        addresses: Vec<Address>,
     },
     /// Tell the application.
     Event(Event),
@@ -220,6 +244,8 @@ pub struct Machine {
     intro: Introductions,
     asks: Asks,
     book: Book,
+    reach: Reach,
+    clocks: Clocks,
     bans: Bans,
     /// Whether the host knows that somebody else signs with our key.
     accused: bool,
@@ -272,6 +298,8 @@ impl Machine {
             intro: Introductions::new(now.mono),
             asks: Asks::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
+            reach: Reach::new(now.mono),
+            clocks: Clocks::default(),
             bans: Bans::new(start.bans, me, now.mono, now.unix),
             accused: false,
             spread: Spread::new(config.radius, start.last_version),
@@ -324,6 +352,7 @@ impl Machine {
             Input::Broken(conn, reason) => self.close(conn, reason),
             Input::Asked { call, payload } => self.on_asked(call, &payload),
             Input::Answered { call, payload } => self.on_answered(call, payload.as_deref()),
+            Input::Probed { call, port } => self.on_probed(call, port),
         }
     }
 
@@ -344,6 +373,7 @@ impl Machine {
             running(self.timers.trim),
             self.spread.due(),
             self.intro.next_deadline(),
+            self.reach.next_deadline(),
             self.dials.values().map(|dial| dial.until).min(),
             self.next_seek(),
         ];
@@ -361,6 +391,7 @@ impl Machine {
         self.expire_conns();
         self.expire_dials();
         self.expire_introductions();
+        self.expire_reach();
         self.expire_bans();
         self.watch_links();
         if !self.stopping {
@@ -434,6 +465,11 @@ impl Machine {
             })
         };
         self.links.iter().filter_map(info).collect()
+    }
+
+    /// How this node's clock compares with those of its neighbours, present and recent.
+    pub fn clocks(&self) -> Vec<ClockView> {
+        self.clocks.views(self.now.mono)
     }
 
     /// Changes the onion keys in the record, now.
@@ -556,6 +592,12 @@ impl Machine {
             Message::DigestList { mask, entries } => self.on_digest_list(id, mask, &entries),
             Message::Want(keys) => self.on_want(id, &keys),
             Message::Records(records) => self.on_records(id, &records),
+            Message::ReachAsk { ports } => self.on_reach_ask(id, &ports),
+            Message::ReachReply {
+                outcome,
+                ports,
+                seen,
+            } => self.on_reach_reply(id, outcome, ports, seen),
             Message::Proof(records) => self.on_proof(id, &records),
         }
     }
@@ -652,6 +694,7 @@ impl Machine {
         };
         self.spread.store.forget_connection(id);
         self.intro.forget_connection(id);
+        self.forget_reach(id);
         self.bans.forget_connection(id);
         if let Phase::Debuting { debut, .. } = conn.phase {
             self.attempt_failed(&conn.peer, debut.origin, SeedFailure::NotANode);

@@ -163,6 +163,10 @@ impl Machine {
         if record.chain != self.config.chain {
             return Err(RecordError::Chain);
         }
+        // Also when its time is found to be wrong: that is what clocks are compared for.
+        if self.conns.values().any(|conn| conn.peer == record.node()) {
+            self.clocks.note(record.node(), record.issued, self.now);
+        }
         record.check_time(self.now.unix)?;
         Ok(record)
     }

@@ -1,6 +1,8 @@
 //! One machine among hostile neighbours: what a stranger can make it tell, dial, keep. Meshes of
 //! many machines are in `tests/sim_mesh.rs`.
 
+mod reach;
+
 use std::net::SocketAddr;
 
 use rand_core::SeedableRng as _;

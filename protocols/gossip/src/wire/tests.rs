@@ -190,6 +190,28 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("Want", Message::Want(vec![NodeKey([0x44; 32])])),
         ("Records", Message::Records(vec![record])),
         ("Proof", Message::Proof(golden_proof().records().to_vec())),
+        (
+            "ReachAsk",
+            Message::ReachAsk {
+                ports: vec![4000, 443],
+            },
+        ),
+        (
+            "ReachReply",
+            Message::ReachReply {
+                outcome: ReachOutcome::Reached,
+                ports: vec![4000],
+                seen: Some([20, 0, 0, 1].into()),
+            },
+        ),
+        (
+            "ReachReply, refused",
+            Message::ReachReply {
+                outcome: ReachOutcome::Refused,
+                ports: vec![],
+                seen: None,
+            },
+        ),
     ]
 }
 
@@ -303,6 +325,17 @@ fn wrong_fields_are_named() {
         ..Frame::default()
     };
     assert_eq!(wrong(odd), field(kind::WANT, "data"));
+    let nothing_to_check = Frame {
+        kind: kind::REACH_ASK,
+        ..Frame::default()
+    };
+    assert_eq!(wrong(nothing_to_check), field(kind::REACH_ASK, "port"));
+    let half_an_address = Frame {
+        kind: kind::REACH_REPLY,
+        data: vec![0; 8].into(),
+        ..Frame::default()
+    };
+    assert_eq!(wrong(half_an_address), field(kind::REACH_REPLY, "data"));
     let many = Frame {
         kind: kind::RECORDS,
         record: vec![Cow::Borrowed(&[0u8][..]); 65],
@@ -351,7 +384,7 @@ proptest! {
 
     #[test]
     fn decoding_damaged_messages_never_panics(
-        which in 0usize..22, at in any::<prop::sample::Index>(), value in any::<u8>(),
+        which in 0usize..26, at in any::<prop::sample::Index>(), value in any::<u8>(),
     ) {
         let (_, message) = samples().swap_remove(which);
         let mut bytes = message.encode();
