@@ -22,7 +22,7 @@ pub const MIN_REST_S: u64 = 20;
 /// Arguments of `simulate gossip`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Without --kill, --churn, --partition or --attack the nodes join and rest. Each of these starts\nfrom a mesh at rest of its own.\n\nExamples:\n  masq-testnet simulate gossip --nodes 1000 --check\n  masq-testnet simulate gossip --nodes 100,1000,10000 --seeds 3 --out docs/simulator\n  masq-testnet simulate gossip --nodes 1000 --kill 30% --churn 1%/m --partition 5m"
+    after_help = "Without --kill, --churn, --partition or --attack the nodes join and rest. Each of these starts\nfrom a mesh at rest of its own.\n\nExamples:\n  masq-testnet simulate gossip --nodes 1000 --check\n  masq-testnet simulate gossip --nodes 100,1000,10000 --seeds 3 --out figures\n  masq-testnet simulate gossip --nodes 1000 --kill 30% --churn 1%/m --partition 5m"
 )]
 pub struct GossipArgs {
     /// How many nodes; several numbers, as in 100,1000,10000, are simulated one by one and plotted together

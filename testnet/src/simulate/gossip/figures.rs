@@ -2,7 +2,7 @@
 //! the report lacks the figures for it.
 
 use super::measure::{Group, Point};
-use super::plot::{Axis, Chart, Dot, Line, Look, Mark, Scale};
+use super::plot::{Axis, Chart, Dot, Line, Look, Mark, Scale, number};
 use super::report::Report;
 use crate::error::TestnetError;
 
@@ -64,7 +64,9 @@ fn above(value: f64) -> f64 {
 }
 
 fn nodes_name(group: &Group) -> String {
-    format!("{} nodes", group.nodes)
+    #[expect(clippy::cast_precision_loss, reason = "numbers of nodes are small")]
+    let nodes = number(group.nodes as f64);
+    format!("{nodes} nodes")
 }
 
 fn degrees(report: &Report) -> Option<Chart> {

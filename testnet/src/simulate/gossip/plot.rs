@@ -152,8 +152,9 @@ impl Scale {
     }
 }
 
-/// Without noise behind the decimal point, with commas for thousands.
-fn number(value: f64) -> String {
+/// A number without noise behind the decimal point, with commas for thousands.
+#[must_use]
+pub fn number(value: f64) -> String {
     let rounded = (value * 1e4).round() / 1e4;
     if rounded.abs() < 1000.0 {
         return format!("{}", rounded + 0.0);
@@ -428,4 +429,59 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_on_axes() {
+        let cases = [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (0.1 + 0.2, "0.3"),
+            (999.0, "999"),
+            (10_000.0, "10,000"),
+            (-1_234_567.0, "-1,234,567"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn titles_cannot_break_the_svg() {
+        let axis = |scale| Axis {
+            label: "x < y & z".to_owned(),
+            from: 0.0,
+            to: 1.0,
+            scale,
+        };
+        let dot = Dot {
+            x: 0.0,
+            y: 5.0,
+            low: -1.0,
+            high: 9.0,
+        };
+        let chart = Chart {
+            title: "</title><script>".to_owned(),
+            caption: vec!["a & b".to_owned()],
+            x: axis(Scale::Names(vec!["only".to_owned()])),
+            y: axis(Scale::Linear),
+            lines: vec![Line {
+                name: "<bars>".to_owned(),
+                look: Look::Bars,
+                dots: vec![dot],
+            }],
+            marks: vec![Mark::Across(0.5, "<half>".to_owned())],
+        };
+        let svg = chart.svg().unwrap();
+        assert!(
+            !svg.contains("<script>") && !svg.contains("<half>"),
+            "{svg}"
+        );
+        assert_eq!(svg.matches("<title>").count(), 1);
+        assert!(svg.contains("a &amp; b"));
+    }
 }

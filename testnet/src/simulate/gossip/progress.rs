@@ -70,10 +70,10 @@ impl Meter {
             && !self.total.is_zero()
         {
             *said = Instant::now();
-            #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
+            #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
             let percent = millis as f64 / self.total.as_millis() as f64 * 100.0;
             eprintln!(
-                "{percent:.0} % of the virtual time, {} of {} runs ({:.0} s)",
+                "{percent:.1} % of the virtual time, {} of {} runs ({:.0} s)",
                 self.done.load(Ordering::Relaxed),
                 self.runs,
                 self.start.elapsed().as_secs_f64()
