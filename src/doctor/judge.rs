@@ -327,6 +327,12 @@ fn not_reached(facts: &Facts, reach: &ReachFact) -> Finding {
              or for a second router before it.",
             mapped.external.port()
         ),
+        _ if !(facts.listening.iter()).any(|at| reach.asked.contains(&at.port())) => format!(
+            "The node listens on port {}, and `advertise` names port {}: correct it, or have that \
+             port forwarded to this one.",
+            inside_port(facts),
+            list(&reach.asked)
+        ),
         MappingState::Failed(_) => {
             "What is said of the router helps; or set mode to \"originate-only\".".to_owned()
         }

@@ -249,6 +249,20 @@ const CASES: &[Case] = &[
         ],
     ),
     (
+        |f| {
+            f.reach = Some(ReachFact {
+                asked: vec![7000],
+                ..reach(ReachOutcome::NotReached)
+            });
+            f.mapping = MappingState::Idle(Idle::Advertised);
+            f.dialled_from_outside = 0;
+        },
+        &[
+            "Fault reachability: A neighbour has dialled this node at 203.0.113.9:7000 and did not \
+             reach it. | The node listens on port 6277, and `advertise` names port 7000: correct it",
+        ],
+    ),
+    (
         |f| f.reach = Some(reach(ReachOutcome::NotReached)),
         &[
             "Warning reachability: A neighbour has dialled this node at 203.0.113.9:6277 and did not \
