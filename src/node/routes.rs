@@ -311,7 +311,6 @@ mod tests {
             last_version: 0,
             bans: Vec::new(),
             onion_keys: ([1; 32], None),
-            bans: Vec::new(),
         };
         let now = Now {
             mono: Duration::ZERO,

@@ -40,6 +40,10 @@ const KEY_CHECK: Duration = Duration::from_secs(30);
 /// seconds is looked into).
 const ACTIVITY_CHECK: Duration = Duration::from_secs(1);
 
+/// Bytes that came over a link between two checks from which on it is in use: more than pings,
+/// gossip at rest and the report rounds of idle circuits bring (guess).
+const IN_USE: u64 = 16 * 1024;
+
 /// How long goodbyes may take to leave when the node stops (guess: one round trip and some).
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -123,8 +127,9 @@ impl Loop {
                 _ = check.tick() => self.publish_keys(),
                 turn = self.reaching.next() => self.on_reaching(turn),
                 _ = alive.tick() => {
-                    for peer in self.activity.recent() {
-                        self.swarm.behaviour_mut().gossip.note_activity(&peer);
+                    for (peer, bytes) in self.activity.recent() {
+                        let in_use = bytes >= IN_USE;
+                        self.swarm.behaviour_mut().gossip.note_activity(&peer, in_use);
                     }
                 }
             }
@@ -227,7 +232,8 @@ impl Loop {
     fn on_gossip(&mut self, event: masq_gossip::Event) {
         use masq_gossip::Event as Gossip;
         match event {
-            Gossip::NeighbourUp { node, entry, .. } => {
+            Gossip::NeighbourUp { node, peer, entry } => {
+                self.activity.set_neighbour(&peer, true);
                 self.cores.neighbour_up(CoresKey(node.0), link_use(entry));
                 tracing::info!(node = %node.short(), "neighbour up");
                 self.view
@@ -240,7 +246,8 @@ impl Loop {
             Gossip::NeighbourChanged { node, entry, .. } => {
                 self.cores.neighbour_up(CoresKey(node.0), link_use(entry));
             }
-            Gossip::NeighbourDown { node, reason, .. } => {
+            Gossip::NeighbourDown { node, peer, reason } => {
+                self.activity.set_neighbour(&peer, false);
                 self.cores.neighbour_down(&CoresKey(node.0));
                 tracing::info!(node = %node.short(), %reason, "neighbour down");
                 self.tell(Event::NeighbourDown {

@@ -191,9 +191,10 @@ impl Behaviour {
     }
 
     /// Bytes of another protocol arrived from a peer: its link is alive.
-    pub fn note_activity(&mut self, peer: &PeerId) {
+    /// `in_use`: so many that somebody would miss the link.
+    pub fn note_activity(&mut self, peer: &PeerId, in_use: bool) {
         if let Ok(node) = NodeKey::from_peer_id(peer) {
-            self.input(Input::Activity(node));
+            self.input(Input::Activity { node, in_use });
         }
     }
 
@@ -276,7 +277,10 @@ impl Behaviour {
     }
 
     fn on_established(&mut self, id: ConnectionId, peer: PeerId, endpoint: &ConnectedPoint) {
-        self.gate.established(id, peer);
+        let from = endpoint
+            .is_listener()
+            .then(|| endpoint.get_remote_address());
+        self.gate.established(id, peer, from);
         let dialled_as = self.dials.remove(&id);
         let Ok(node) = NodeKey::from_peer_id(&peer) else {
             return;
@@ -406,7 +410,7 @@ impl NetworkBehaviour for Behaviour {
         _local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        Ok(self.gate.pending_in(id, remote)?)
+        Ok(self.gate.pending_in(id, remote, self.epoch.elapsed())?)
     }
 
     fn handle_pending_outbound_connection(
@@ -485,7 +489,12 @@ impl NetworkBehaviour for Behaviour {
         };
         match event {
             Report::Message(message) => self.input(Input::Message(conn, *message)),
-            Report::Broken(reason) => self.input(Input::Broken(conn, reason)),
+            Report::Broken(reason) => {
+                if reason == DownReason::Misbehaved {
+                    self.gate.misbehaved(id, self.epoch.elapsed());
+                }
+                self.input(Input::Broken(conn, reason));
+            }
         }
     }
 

@@ -106,7 +106,12 @@ pub enum Input {
     /// A message arrived.
     Message(ConnId, Message),
     /// Bytes of another protocol arrived: the link is alive.
-    Activity(NodeKey),
+    Activity {
+        /// From whom.
+        node: NodeKey,
+        /// Whether it was so many that somebody would miss the link.
+        in_use: bool,
+    },
     /// The stream is of no more use; the machine closes the connection.
     Broken(ConnId, DownReason),
     /// Somebody asks by a circuit that ends here, whoever it is; the host numbers such calls. The
@@ -343,10 +348,12 @@ impl Machine {
             Input::Disconnected(conn) => self.drop_conn(conn, DownReason::Lost),
             Input::DialFailed { peer, why } => self.on_dial_failed(peer, why),
             Input::Message(conn, message) => self.on_message(conn, message),
-            Input::Activity(peer) => {
-                if let Some(conn) = self.links.get(&peer).and_then(|id| self.conns.get_mut(id)) {
+            Input::Activity { node, in_use } => {
+                if let Some(conn) = self.links.get(&node).and_then(|id| self.conns.get_mut(id)) {
                     conn.last_heard = now.mono;
-                    conn.in_use = Some(now.mono);
+                    if in_use {
+                        conn.in_use = Some(now.mono);
+                    }
                 }
             }
             Input::Broken(conn, reason) => self.close(conn, reason),

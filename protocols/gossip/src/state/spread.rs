@@ -233,6 +233,11 @@ impl Machine {
                     continue;
                 }
             }
+            let now = self.now.mono;
+            let conn = self.conns.get_mut(&id);
+            if !conn.is_some_and(|conn| conn.buckets.records.take(now)) {
+                return tracing::debug!("a neighbour passes on more records than allowed");
+            }
             match self.verify(bytes) {
                 Ok(record) => self.take_record(record, Some(id)),
                 // Clocks differ; this is nobody's fault.

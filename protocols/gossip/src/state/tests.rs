@@ -87,7 +87,13 @@ impl Bench {
             self.now.unix = EPOCH + self.now.mono.as_secs();
             let peers: Vec<NodeKey> = self.machine.links.keys().copied().collect();
             for peer in peers {
-                self.machine.handle(self.now, Input::Activity(peer));
+                self.machine.handle(
+                    self.now,
+                    Input::Activity {
+                        node: peer,
+                        in_use: false,
+                    },
+                );
             }
             self.machine.on_timeout(self.now);
             outputs.extend(self.outputs());

@@ -235,7 +235,7 @@ impl Net {
                 }
             }
             Output::Event(event) => self.events[at].push(event),
-            Output::Ask { .. } | Output::Reply { .. } => {}
+            Output::Ask { .. } | Output::Reply { .. } | Output::Probe { .. } => {}
         }
     }
 
