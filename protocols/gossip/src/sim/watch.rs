@@ -164,7 +164,6 @@ fn kind(message: &Message) -> &'static str {
         Message::Digest(_) | Message::DigestList { .. } | Message::Want(_) => "digests",
         Message::Records(_) => "records",
         // So that a new message need not be sorted here to be counted.
-        #[allow(unreachable_patterns)]
         _ => "other",
     }
 }
