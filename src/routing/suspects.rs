@@ -142,16 +142,17 @@ impl<'g> Observer<'g> {
         }
         let before = over[over.len() - 2];
         let after = home[home.len() - 2];
-        // One node on both legs is no news about where the other leg went.
-        let other = |end: Id, other: Id| if end == other { exit } else { other };
+        // One node on both legs is no news about where the other leg went; an observer who takes
+        // it for news looks in the wrong place.
+        let other = |leg: &[Id], other: Id| if leg.contains(&other) { exit } else { other };
         let sight = |leg: &[Id], from, avoid| Sight {
             from,
             steps: leg.len() - 2,
             avoid: [exit, avoid],
         };
         self.count(View {
-            first: sight(over, before, other(before, after)),
-            second: Some(sight(home, after, other(after, before))),
+            first: sight(over, before, other(over, after)),
+            second: Some(sight(home, after, other(home, before))),
             two_entries: over[0] != home[0],
             seen: [exit, before, after, exit, exit],
         })

@@ -77,6 +77,16 @@ fn obeys(mesh: &Mesh, route: &Chosen, range: HopRange) {
     assert!(route.suspects.lowest() >= 1);
 }
 
+/// Found by the property test below: the exit's neighbour on one leg is a relay further in on the
+/// other one, which once made the floor outweigh a shared relay.
+#[test]
+fn s12_a_relay_at_other_places_of_both_legs() {
+    let mesh = Mesh::random(1262018423807626267, 33, 1);
+    let best = oracle::best(&mesh, 4).unwrap();
+    let route = pick(&mesh, &Request::new(hops(4)), 1262018423807626267).unwrap();
+    assert_eq!(route.shared, best.shared);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
