@@ -87,6 +87,24 @@ impl RunningNode {
         self.plan.identity.descriptor(self.plan.ip, NODE_PORT)
     }
 
+    /// Node keys of those by whom it could join again: as it was told, and as its data folder
+    /// remembers.
+    #[must_use]
+    pub fn acquaintances(&self) -> Vec<String> {
+        let told = self.plan.settings.get("neighbours");
+        let told = told.and_then(toml::Value::as_array).into_iter().flatten();
+        let key = |descriptor: &toml::Value| {
+            let (_, rest) = descriptor.as_str()?.split_once("://")?;
+            let (_, rest) = rest.split_once(':')?;
+            Some(rest.split_once('@')?.0.to_owned())
+        };
+        let state = fs::read(self.data_dir().join("state.json")).unwrap_or_default();
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
+        let past = state["neighbours"].as_array().into_iter().flatten();
+        let past = past.filter_map(|past| Some(past["node"].as_str()?.to_owned()));
+        told.filter_map(key).chain(past).collect()
+    }
+
     /// Its loopback address.
     #[must_use]
     pub fn ip(&self) -> Ipv4Addr {

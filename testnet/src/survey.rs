@@ -46,6 +46,14 @@ impl Survey {
         Self::of(net.nodes().len(), &statuses)
     }
 
+    /// Asks all nodes; those of these names are left out while they are alone.
+    pub async fn look_without(net: &Testnet, names: &[String]) -> Self {
+        let mut statuses = net.statuses().await;
+        let all = statuses.len();
+        statuses.retain(|name, s| !names.contains(name) || s.stage != Stage::NotConnected);
+        Self::of(net.nodes().len() - (all - statuses.len()), &statuses)
+    }
+
     /// Judges the answers of `nodes` nodes, by name.
     #[must_use]
     pub fn of(nodes: usize, statuses: &BTreeMap<String, Status>) -> Self {

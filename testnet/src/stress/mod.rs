@@ -25,7 +25,7 @@ pub use self::report::StressReport;
 use self::download::{Download, Source};
 use crate::error::TestnetError;
 use crate::fetch::Via;
-use crate::network::{DownNode, Testnet};
+use crate::network::{DownNode, RunningNode, Testnet};
 use crate::plan::Role;
 use crate::survey::Survey;
 
@@ -56,6 +56,9 @@ pub struct StressArgs {
     /// Bytes a second of each
     #[arg(long, default_value_t = 200_000)]
     pub pace: u64,
+    /// Kill the seed too, by which all others joined: who knew only nodes that die stays alone
+    #[arg(long)]
+    pub kill_seed: bool,
     /// From which the victims are drawn [default: another one each time]
     #[arg(long)]
     pub draw: Option<u64>,
@@ -83,6 +86,8 @@ pub struct StressOptions {
     pub downloads: usize,
     /// Bytes a second of each.
     pub pace: u64,
+    /// Whether the seed is among the victims. It is spared otherwise.
+    pub kill_seed: bool,
     /// From which the victims are drawn.
     pub draw: u64,
 }
@@ -92,6 +97,7 @@ impl From<&StressArgs> for StressOptions {
         Self {
             downloads: args.downloads,
             pace: args.pace,
+            kill_seed: args.kill_seed,
             draw: args.draw.unwrap_or_else(|| rand::random::<u32>().into()),
         }
     }
@@ -112,7 +118,7 @@ pub async fn run(
     let downloads = begin(net, options).await?;
     let mut rng = StdRng::seed_from_u64(options.draw);
     let circuits = circuits(net, options.downloads).await?;
-    let victims = draw(net, &circuits, &mut rng);
+    let victims = draw(net, &circuits, options.kill_seed, &mut rng);
     let exits = |names: &[String]| {
         let of = |name: &String| net.node(name).is_some_and(|n| n.role() == Role::Exit);
         names.iter().filter(|name| of(name)).count()
@@ -123,8 +129,9 @@ pub async fn run(
         download.mark();
     }
     let dead = net.kill(&victims).await;
-    let healing = heal(net).await;
     let keys: BTreeSet<String> = dead.iter().map(DownNode::key).collect();
+    let stranded = stranded(net);
+    let healing = heal(net, &stranded).await;
     let hit = |n: usize| circuits.get(n).is_some_and(|c| !c.is_disjoint(&keys));
     let downloads: Vec<_> = downloads
         .iter()
@@ -141,6 +148,7 @@ pub async fn run(
         before,
         killed: victims,
         killed_exits,
+        stranded,
         routes_s: healing.routes_s,
         whole_s: healing.whole_s,
         fewest_routed: healing.fewest_routed,
@@ -212,11 +220,27 @@ async fn circuits(net: &Testnet, most: usize) -> Result<Vec<BTreeSet<String>>, T
     Ok(hops.take(most).collect())
 }
 
-/// A third of the nodes: the seed, a node of a circuit that carries a download, and others
-/// at random; never the client's, and never the last exit.
-fn draw(net: &Testnet, circuits: &[BTreeSet<String>], rng: &mut StdRng) -> Vec<String> {
-    let client = net.client().name();
-    let mut others: Vec<_> = net.nodes().iter().filter(|n| n.name() != client).collect();
+/// Survivors who can know nobody that lives: neither whom they were told to join by nor any
+/// neighbour that they remember. Nobody can come back by itself from there.
+fn stranded(net: &Testnet) -> Vec<String> {
+    let living: BTreeSet<String> = net.nodes().iter().map(RunningNode::key).collect();
+    let knows = |node: &RunningNode| node.acquaintances().iter().any(|key| living.contains(key));
+    let alone = net.nodes().iter().filter(|node| !knows(node));
+    alone.map(|node| node.name().to_owned()).collect()
+}
+
+/// A third of the nodes: a node of a circuit that carries a download, perhaps the seed, and
+/// others at random; never the client's, and never the last exit.
+fn draw(
+    net: &Testnet,
+    circuits: &[BTreeSet<String>],
+    kill_seed: bool,
+    rng: &mut StdRng,
+) -> Vec<String> {
+    let spared = |node: &RunningNode| {
+        node.role() == Role::Client || (node.role() == Role::Seed && !kill_seed)
+    };
+    let mut others: Vec<_> = net.nodes().iter().filter(|n| !spared(n)).collect();
     let exits = others.iter().filter(|n| n.role() == Role::Exit).count();
     others.shuffle(rng);
     let carries = |key: &String| circuits.iter().any(|hops| hops.contains(key));
@@ -253,13 +277,13 @@ struct Healing {
 
 /// Watches until all is well and stays so, or the time is up. What counts is when the last
 /// time began at which it was well.
-async fn heal(net: &Testnet) -> Healing {
+async fn heal(net: &Testnet, stranded: &[String]) -> Healing {
     let start = Instant::now();
     let (mut routed, mut whole) = (None, None);
     let mut fewest_routed = (usize::MAX, 0.0);
     loop {
         let at = start.elapsed();
-        let survey = Survey::look(net).await;
+        let survey = Survey::look_without(net, stranded).await;
         if survey.routed < fewest_routed.0 {
             fewest_routed = (survey.routed, at.as_secs_f64());
         }

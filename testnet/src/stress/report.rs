@@ -31,6 +31,8 @@ pub struct StressReport {
     pub killed: Vec<String>,
     /// How many of them were exits.
     pub killed_exits: usize,
+    /// Survivors who could know nobody that lives; they are left out of what follows.
+    pub stranded: Vec<String>,
     /// From the kill until every survivor has a route and keeps it, in seconds.
     pub routes_s: Option<f64>,
     /// From the kill until the mesh is whole and stays it, in seconds.
@@ -121,6 +123,13 @@ impl StressReport {
         )?;
         writeln!(out, "before: {}", self.before)?;
         writeln!(out, "healed: {}\n", self.healed)?;
+        if !self.stranded.is_empty() {
+            writeln!(
+                out,
+                "left out, for all whom they knew were killed: {}\n",
+                self.stranded.join(", ")
+            )?;
+        }
         writeln!(out, "{:<52} {:>8} {:>8}", "", "took", "limit")?;
         let mut row = |what: &str, took: Option<f64>, limit: f64| {
             writeln!(out, "{what:<52} {:>8} {limit:>8.0}", seconds(took))

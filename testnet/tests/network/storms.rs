@@ -15,6 +15,7 @@ async fn a_third_of_the_nodes_dies_and_the_rest_goes_on() {
     let wanted = StressOptions {
         downloads: 2,
         pace: 100_000,
+        kill_seed: true,
         draw: 7,
     };
     let report = stress::run(&mut net, &wanted, &mut std::io::sink())

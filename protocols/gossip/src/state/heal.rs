@@ -112,7 +112,10 @@ impl Machine {
     pub(super) fn needs_more(&self) -> bool {
         let occupied = self.occupied();
         if !self.config.roles.routes {
-            return occupied < CONSUMER_TARGET.min(self.config.cap);
+            // One more while those that are there have led to no exit for a while.
+            let stuck = self.stage == Stage::ConnectedToNeighbour
+                && self.timers.rewire_pause > REWIRE_FIRST;
+            return occupied < (CONSUMER_TARGET + usize::from(stuck)).min(self.config.cap);
         }
         let listed = self
             .each_link()
@@ -242,6 +245,9 @@ impl Machine {
     /// its youngest listed link, to look for another.
     pub(super) fn rewire(&mut self) {
         self.timers.rewire = None;
+        if !self.config.roles.routes {
+            return self.rewire_entries();
+        }
         // Below the cap more links are looked for, which costs nobody a link.
         if !self.lacks_route() || self.occupied() < self.config.cap {
             return;
@@ -252,6 +258,22 @@ impl Machine {
         if let Some(id) = listed.choose(&mut self.rng).copied() {
             self.give_up(id);
         }
+    }
+
+    /// A node that does not route has entry links only, and few. When none of them leads to an
+    /// exit it looks for one more, and when that does not either, gives one up for another.
+    fn rewire_entries(&mut self) {
+        if !self.config.originates || self.stage != Stage::ConnectedToNeighbour {
+            return;
+        }
+        self.timers.rewire_pause = (self.timers.rewire_pause * 2).min(REWIRE_MAX);
+        if self.links.len() > CONSUMER_TARGET {
+            let links: Vec<ConnId> = self.links.values().copied().collect();
+            if let Some(id) = links.choose(&mut self.rng).copied() {
+                self.give_up(id);
+            }
+        }
+        self.seek_soon();
     }
 
     /// Ends a link from this side, politely.

@@ -395,3 +395,50 @@ fn who_advertises_nothing_goes_by_its_seeds() {
     assert!(bench.machine.may_be_told(&home));
     assert!(!bench.machine.may_be_told(&address("127.0.0.1:4000")));
 }
+
+#[test]
+fn a_node_that_does_not_route_looks_for_links_that_lead_to_an_exit() {
+    let mut consumer = config();
+    consumer.roles.routes = false;
+    consumer.advertise = Vec::new();
+    let past = |n: u16| Remembered {
+        node: NodeKey::from(&keys(n).public()),
+        addresses: vec![address(&format!("20.9.{n}.1:4000"))],
+        last_seen: EPOCH,
+    };
+    let mut bench = Bench::remembering(consumer, (1..=3).map(past).collect());
+    // It dials who it remembers; two accept.
+    let accept = |bench: &mut Bench, n: u16| {
+        let remote = Some(address(&format!("20.9.{n}.1:4000")));
+        let peer = NodeKey::from(&keys(n).public());
+        let connected = Input::Connected {
+            conn: ConnId(n.into()),
+            peer,
+            dialled: true,
+            remote,
+        };
+        bench.machine.handle(bench.now, connected);
+        let record = bench.record(n);
+        let entry = true;
+        bench.message(n.into(), Message::Accept { record, entry });
+        bench.machine.links.contains_key(&peer)
+    };
+    let dialled: Vec<NodeKey> = bench
+        .outputs()
+        .iter()
+        .filter_map(|output| match output {
+            Output::Dial { peer, .. } => Some(*peer),
+            _ => None,
+        })
+        .collect();
+    let number = |key: &NodeKey| (1..=3).find(|n| NodeKey::from(&keys(*n).public()) == *key);
+    assert_eq!(dialled.len(), 2);
+    for key in &dialled {
+        assert!(accept(&mut bench, number(key).unwrap()));
+    }
+    assert_eq!(bench.machine.stage(), Stage::ConnectedToNeighbour);
+    // Neither leads to an exit: it looks for a third.
+    let walks = |outputs: &[Output]| count(outputs, |m| matches!(m, Message::Walk { .. }));
+    assert!(walks(&bench.pass(40 * SECOND)) > 0);
+    assert_eq!(bench.machine.links.len(), 2);
+}
