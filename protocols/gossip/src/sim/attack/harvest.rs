@@ -12,7 +12,7 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use super::speaker::{Opening, Speaker, at, read_card};
+use super::speaker::{Opening, Speaker, read_card};
 use super::{Between, Report, Unit, own_ip, run_steps, share};
 use crate::address::Address;
 use crate::card::{SealSecret, WalkId};

@@ -10,12 +10,15 @@
 //! Each attack is made beside a mesh that the caller built, and run in steps; after each
 //! step the caller is asked what else happens (nodes that come and go, a progress bar).
 
+mod colluder;
+pub mod eclipse;
 pub mod harvest;
 mod speaker;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+pub use eclipse::Eclipse;
 pub use harvest::{Harvest, Insiders, Strength};
 
 use super::Sim;
@@ -102,11 +105,6 @@ fn run_steps(
         let since = sim.now() - begin;
         at(sim, since);
     }
-}
-
-/// Honest nodes that live.
-fn honest(sim: &Sim) -> Vec<usize> {
-    sim.alive()
 }
 
 /// `part` of `all`; 0 of none.
