@@ -21,11 +21,12 @@ use crate::address::Address;
 use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, seal};
 use crate::chain::Chain;
 use crate::descriptor::Descriptor;
+use crate::event::RefuseReason;
 use crate::key::NodeKey;
 use crate::record::SignedRecord;
 use crate::sim::Actor;
 use crate::state::{ConnId, Input, Now, Output};
-use crate::wire::Message;
+use crate::wire::{Farewell, Message};
 
 /// How often a node looks what is to be done.
 const TICK: Duration = Duration::from_secs(2);
@@ -48,6 +49,8 @@ struct Member {
     keys: ed25519::Keypair,
     ip: IpAddr,
     record: Vec<u8>,
+    /// How many neighbours it has.
+    links: usize,
     /// What others of the band tell it to do.
     orders: VecDeque<Meet>,
 }
@@ -77,23 +80,30 @@ struct Known {
     linked: BTreeMap<NodeKey, BTreeSet<usize>>,
     /// What honest nodes list.
     lists: BTreeMap<NodeKey, Vec<NodeKey>>,
+    /// Most neighbours each has.
+    most: usize,
     takes: BTreeMap<WalkId, Take>,
     taken: VecDeque<WalkId>,
     aim: Option<NodeKey>,
 }
 
 impl Known {
+    /// Whether a member may have this neighbour besides those it has.
+    fn fits(&self, member: usize, node: &NodeKey) -> bool {
+        self.members[member].links < self.most && !self.is_linked(member, node)
+    }
+
     fn is_linked(&self, member: usize, node: &NodeKey) -> bool {
         self.linked.get(node).is_some_and(|by| by.contains(&member))
     }
 
     /// Who of the band may become a neighbour of `node`: `first` if it can, else anybody.
     fn somebody_for(&self, first: usize, node: &NodeKey, speaker: &mut Speaker) -> Option<usize> {
-        if !self.is_linked(first, node) {
+        if self.fits(first, node) {
             return Some(first);
         }
         let free: Vec<usize> = (0..self.members.len())
-            .filter(|member| !self.is_linked(*member, node))
+            .filter(|member| self.fits(*member, node))
             .collect();
         free.choose(&mut speaker.rng).copied()
     }
@@ -101,7 +111,7 @@ impl Known {
     /// Who is worth a debut: the victim and its neighbours, if there is a victim and where they
     /// are is known; anybody else.
     fn target(&self, member: usize, speaker: &mut Speaker) -> Option<(NodeKey, IpAddr)> {
-        let free = |node: &NodeKey| !self.is_linked(member, node);
+        let free = |node: &NodeKey| self.fits(member, node);
         if let Some(victim) = self.aim {
             let around = self.lists.get(&victim).cloned().unwrap_or_default();
             let aims: Vec<(NodeKey, IpAddr)> = std::iter::once(victim)
@@ -130,10 +140,14 @@ pub(super) struct Band {
 }
 
 impl Band {
-    pub(super) fn new(seeds: Vec<Descriptor>) -> Self {
+    pub(super) fn new(seeds: Vec<Descriptor>, most: usize) -> Self {
+        let known = Known {
+            most,
+            ..Known::default()
+        };
         Self {
             seeds,
-            known: Mutex::default(),
+            known: Mutex::new(known),
         }
     }
 
@@ -150,6 +164,7 @@ impl Band {
             keys,
             ip,
             record: vec![],
+            links: 0,
             orders: VecDeque::new(),
         });
     }
@@ -256,7 +271,11 @@ impl Colluder {
         let Some(node) = self.peers.get(&conn).copied() else {
             return;
         };
-        self.band.known().linked.entry(node).or_default().insert(self.me);
+        {
+            let mut known = self.band.known();
+            known.linked.entry(node).or_default().insert(self.me);
+            known.members[self.me].links += 1;
+        }
         let link = Link {
             node,
             since: now.mono,
@@ -277,6 +296,7 @@ impl Colluder {
         if let Some(by) = known.linked.get_mut(&link.node) {
             by.remove(&self.me);
         }
+        known.members[self.me].links -= 1;
         // The place is free now: somebody else of the band takes it.
         let ip = known.homes.get(&link.node).copied();
         if let Some((ip, other)) = ip.zip(known.somebody_for(self.me, &link.node, &mut self.speaker))
@@ -394,10 +414,23 @@ impl Colluder {
     fn on_message(&mut self, now: Now, conn: ConnId, message: Message) {
         match message {
             Message::Ping(nonce) => self.speaker.send(conn, Message::Pong(nonce)),
+            Message::Accept { .. } if !self.has_room(conn) => {
+                self.speaker.send(conn, Message::Goodbye(Farewell::Leaving));
+                self.speaker.close(conn);
+            }
             Message::Accept { entry, .. } => self.become_link(now, conn, entry),
             Message::Refuse {
                 introducing: false, ..
             } => self.speaker.close(conn),
+            Message::Debut { .. } if !self.has_room(conn) => {
+                let refuse = Message::Refuse {
+                    reason: RefuseReason::Full,
+                    introducing: false,
+                    retry_ms: 60_000,
+                    text: String::new(),
+                };
+                self.speaker.send(conn, refuse);
+            }
             Message::Debut { wants_entry, .. } => {
                 let record = self.record(now);
                 let entry = wants_entry;
@@ -431,6 +464,11 @@ impl Colluder {
             }
             _ => {}
         }
+    }
+
+    fn has_room(&self, conn: ConnId) -> bool {
+        let node = self.peers.get(&conn);
+        node.is_some_and(|node| self.band.known().fits(self.me, node))
     }
 
     fn set_entry(&mut self, conn: ConnId) {
@@ -468,7 +506,7 @@ impl Colluder {
             let Some(Meet { node, ip, invited }) = order else {
                 return;
             };
-            if !self.band.known().is_linked(self.me, &node) {
+            if self.band.known().fits(self.me, &node) {
                 self.dialled.insert(node, invited);
                 self.speaker.dial(node, ip);
             }
@@ -485,7 +523,12 @@ impl Colluder {
             }
         }
         let links: Vec<ConnId> = self.links.keys().copied().collect();
-        if now.mono >= self.next_walk
+        let full = {
+            let known = self.band.known();
+            known.members[self.me].links >= known.most
+        };
+        if !full
+            && now.mono >= self.next_walk
             && let Some(conn) = links.choose(&mut self.speaker.rng).copied()
         {
             self.next_walk = now.mono + self.speaker.about(WALK_EVERY);

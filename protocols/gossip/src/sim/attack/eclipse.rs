@@ -42,14 +42,21 @@ impl Hold {
 
 impl Eclipse {
     /// Adds `count` nodes of the band, each at an address of its own, who know the descriptors
-    /// of `seeds` and join evenly within `over`. To be called before or while the mesh grows, or
-    /// when it is at rest.
+    /// of `seeds` and join evenly within `over`, and have at most `most` neighbours each: nothing
+    /// but the word of their records keeps them from having any number. To be called before or
+    /// while the mesh grows, or when it is at rest.
     ///
     /// # Panics
     /// If `seeds` are no nodes.
-    pub fn enlist(sim: &mut Sim, count: usize, seeds: &[usize], over: Duration) -> Self {
+    pub fn enlist(
+        sim: &mut Sim,
+        count: usize,
+        most: usize,
+        seeds: &[usize],
+        over: Duration,
+    ) -> Self {
         let seeds = seeds.iter().map(|seed| sim.descriptor(*seed)).collect();
-        let band = Arc::new(Band::new(seeds));
+        let band = Arc::new(Band::new(seeds, most));
         for n in 0..count {
             let chain = band.chain();
             let spec = NodeSpec {
