@@ -40,6 +40,8 @@ const ENTRY_EVERY: Duration = Duration::from_secs(60);
 const RENEW_EVERY: Duration = Duration::from_secs(600);
 /// Others of the ring whose records a new neighbour is given, to each side.
 const RING: usize = 3;
+/// Honest neighbours that its record lists. With the two of the ring that makes five.
+const HONEST_LISTED: usize = 3;
 /// Walks taken whose secrets are kept; the oldest make room.
 const MAX_TAKES: usize = 4096;
 
@@ -201,6 +203,8 @@ pub(super) struct Colluder {
     walks: BTreeMap<WalkId, SealSecret>,
     begun: bool,
     record_at: Option<Duration>,
+    /// Honest neighbours in its record.
+    listed: Vec<NodeKey>,
     next_dial: Duration,
     next_walk: Duration,
     wake: Duration,
@@ -218,17 +222,19 @@ impl Colluder {
             walks: BTreeMap::new(),
             begun: false,
             record_at: None,
+            listed: vec![],
             next_dial: Duration::ZERO,
             next_walk: Duration::ZERO,
             wake: Duration::ZERO,
         }
     }
 
-    /// The record: two of the ring, and one honest neighbour. So few that whoever asks nodes by
-    /// circuits asks this one.
+    /// The record: two of the ring, and honest neighbours, while the record has room.
     fn renew_record(&mut self, now: Now) {
+        let listed = self.links.values().filter(|link| !link.entry);
+        let listed: Vec<NodeKey> = listed.map(|link| link.node).take(HONEST_LISTED).collect();
         let due = self.record_at.is_none_or(|at| now.mono >= at + RENEW_EVERY);
-        if !due {
+        if !due && listed == self.listed {
             return;
         }
         self.record_at = Some(now.mono);
@@ -241,8 +247,8 @@ impl Colluder {
                 .map(|other| known.members[other].key)
                 .collect()
         };
-        let listed = self.links.values().filter(|link| !link.entry);
-        neighbours.extend(listed.map(|link| link.node).take(1));
+        neighbours.extend(listed.iter().copied());
+        self.listed = listed;
         let record = self.speaker.record(now, neighbours);
         self.band.known().members[self.me].record = record;
         for link in self.links.values_mut() {
