@@ -305,10 +305,13 @@ impl Colluder {
         known.members[self.me].links -= 1;
         // The place is free now: somebody else of the band takes it.
         let ip = known.homes.get(&link.node).copied();
-        if let Some((ip, other)) = ip.zip(known.somebody_for(self.me, &link.node, &mut self.speaker))
+        if let Some((ip, other)) =
+            ip.zip(known.somebody_for(self.me, &link.node, &mut self.speaker))
         {
             let (node, invited) = (link.node, None);
-            known.members[other].orders.push_back(Meet { node, ip, invited });
+            known.members[other]
+                .orders
+                .push_back(Meet { node, ip, invited });
         }
     }
 
@@ -346,7 +349,12 @@ impl Colluder {
         let sealed = if card.dialable {
             None
         } else {
-            Some(seal(&[super::speaker::at(*ip)], &card, &id, &mut self.speaker.rng)?)
+            Some(seal(
+                &[super::speaker::at(*ip)],
+                &card,
+                &id,
+                &mut self.speaker.rng,
+            )?)
         };
         let node = card.node;
         let take = Take {
@@ -459,7 +467,8 @@ impl Colluder {
                 self.speaker.send(conn, refusal);
             }
             Message::EntryAsk { .. } => {
-                self.speaker.send(conn, Message::EntryReply { granted: true });
+                self.speaker
+                    .send(conn, Message::EntryReply { granted: true });
                 self.set_entry(conn);
             }
             Message::EntryReply { granted: true } => self.set_entry(conn),
@@ -540,7 +549,11 @@ impl Colluder {
             self.next_walk = now.mono + self.speaker.about(WALK_EVERY);
             let (id, card) = self.new_card(now, 0);
             // Around a victim a short walk will do.
-            let left = if self.band.known().aim.is_some() { 3 } else { 16 };
+            let left = if self.band.known().aim.is_some() {
+                3
+            } else {
+                16
+            };
             let walk = Message::Walk {
                 id,
                 card,

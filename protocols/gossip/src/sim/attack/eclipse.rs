@@ -146,18 +146,45 @@ impl Eclipse {
             }
             before = since;
         });
-        report.add("slots_held_most", Unit::Count, "most slots of the victim that the band ever held", most as f64);
-        report.add("slots_held", Unit::Count, "slots that it holds at the end", report.last());
-        report.add("surrounded", Unit::Count, "whether it ever held all links of the victim", f64::from(all));
-        report.add("entry_held", Unit::Count, "whether it ever held the victim's entry link", f64::from(had_entry));
-        report.add("entry_held_for", Unit::Seconds, "… for how long", entry.as_secs_f64());
+        report.add(
+            "slots_held_most",
+            Unit::Count,
+            "most slots of the victim that the band ever held",
+            most as f64,
+        );
+        report.add(
+            "slots_held",
+            Unit::Count,
+            "slots that it holds at the end",
+            report.last(),
+        );
+        report.add(
+            "surrounded",
+            Unit::Count,
+            "whether it ever held all links of the victim",
+            f64::from(all),
+        );
+        report.add(
+            "entry_held",
+            Unit::Count,
+            "whether it ever held the victim's entry link",
+            f64::from(had_entry),
+        );
+        report.add(
+            "entry_held_for",
+            Unit::Seconds,
+            "… for how long",
+            entry.as_secs_f64(),
+        );
         report
     }
 }
 
 fn holds(sim: &Sim) -> Vec<Hold> {
     let alive = sim.alive().into_iter();
-    alive.filter_map(|index| Eclipse::hold(sim, index)).collect()
+    alive
+        .filter_map(|index| Eclipse::hold(sim, index))
+        .collect()
 }
 
 fn add_holds(sim: &Sim, report: &mut Report) {
@@ -174,14 +201,31 @@ fn add_holds(sim: &Sim, report: &mut Report) {
         share(holds.iter().filter(|hold| fits(hold)).count(), holds.len())
     };
     let mut add = |name, text, value| report.add(name, Unit::Share, text, value);
-    add("surrounded", "honest nodes all of whose links the band holds", part(&Hold::all));
-    add("all_five", "honest nodes all of whose five slots it holds", part(&|hold| hold.held == MAX_NEIGHBOURS));
-    add("entry_held", "honest nodes whose entry neighbour is of the band", part(&|hold| hold.entry));
+    add(
+        "surrounded",
+        "honest nodes all of whose links the band holds",
+        part(&Hold::all),
+    );
+    add(
+        "all_five",
+        "honest nodes all of whose five slots it holds",
+        part(&|hold| hold.held == MAX_NEIGHBOURS),
+    );
+    add(
+        "entry_held",
+        "honest nodes whose entry neighbour is of the band",
+        part(&|hold| hold.entry),
+    );
     for (n, (name, text)) in NAMES.into_iter().enumerate() {
         add(name, text, part(&|hold| hold.held == n));
     }
     let mean = holds.iter().map(|hold| hold.held as f64).sum::<f64>() / holds.len().max(1) as f64;
-    report.add("held_mean", Unit::Count, "slots of honest nodes that it holds, mean", mean);
+    report.add(
+        "held_mean",
+        Unit::Count,
+        "slots of honest nodes that it holds, mean",
+        mean,
+    );
     let held = holds.iter().map(|hold| hold.held as f64).collect();
     report.add("held_p99", Unit::Count, "… p99", quantile(held, 0.99));
 }

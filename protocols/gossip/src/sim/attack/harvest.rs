@@ -126,11 +126,36 @@ impl Harvest {
         }
         let (part, learned) = self.learned(sim);
         let ledger = ledger.lock().expect("no holder panics");
-        report.add("addresses_learned", Unit::Count, "addresses that the harvester learned", learned as f64);
-        report.add("addresses_share", Unit::Share, "… as a share of all but those given to it", part);
-        report.add("invented", Unit::Count, "nodes that it invented", invented as f64);
-        report.add("accepted", Unit::Count, "times it became a neighbour", ledger.accepted as f64);
-        report.add("introduced", Unit::Count, "times somebody offered itself", ledger.introduced as f64);
+        report.add(
+            "addresses_learned",
+            Unit::Count,
+            "addresses that the harvester learned",
+            learned as f64,
+        );
+        report.add(
+            "addresses_share",
+            Unit::Share,
+            "… as a share of all but those given to it",
+            part,
+        );
+        report.add(
+            "invented",
+            Unit::Count,
+            "nodes that it invented",
+            invented as f64,
+        );
+        report.add(
+            "accepted",
+            Unit::Count,
+            "times it became a neighbour",
+            ledger.accepted as f64,
+        );
+        report.add(
+            "introduced",
+            Unit::Count,
+            "times somebody offered itself",
+            ledger.introduced as f64,
+        );
         report
     }
 
@@ -219,8 +244,9 @@ impl Invented {
     fn begin(&mut self) {
         self.begun = true;
         let doors = self.ledger().doors.clone();
-        let (mut given, mut others): (Vec<_>, Vec<_>) =
-            doors.into_iter().partition(|(_, (_, knock))| knock.is_some());
+        let (mut given, mut others): (Vec<_>, Vec<_>) = doors
+            .into_iter()
+            .partition(|(_, (_, knock))| knock.is_some());
         others.shuffle(&mut self.speaker.rng);
         others.truncate(DOORS);
         given.append(&mut others);
@@ -310,7 +336,9 @@ impl Invented {
         match message {
             Message::Ping(nonce) => self.speaker.send(conn, Message::Pong(nonce)),
             Message::Accept { .. } => self.become_link(now, conn),
-            Message::Refuse { introducing: false, .. } => self.speaker.close(conn),
+            Message::Refuse {
+                introducing: false, ..
+            } => self.speaker.close(conn),
             Message::Debut { .. } if self.stays.is_zero() => {
                 let refuse = Message::Refuse {
                     reason: RefuseReason::Full,
@@ -326,7 +354,9 @@ impl Invented {
                 self.speaker.send(conn, Message::Accept { record, entry });
                 self.become_link(now, conn);
             }
-            Message::Taken { id, card, sealed, .. } => {
+            Message::Taken {
+                id, card, sealed, ..
+            } => {
                 self.on_taken(now, conn, id, &card, sealed.as_deref());
             }
             Message::Sealed { id, to, sealed } if to == self.speaker.key => {
@@ -336,12 +366,13 @@ impl Invented {
             }
             Message::Walk { id, card, .. } => {
                 let reply = self.take(now, id, &card);
-                let reply = reply.map_or(Message::WalkEnd { id }, |(card, sealed)| Message::Taken {
-                    id,
-                    card,
-                    sealed,
-                    second: false,
-                });
+                let reply =
+                    reply.map_or(Message::WalkEnd { id }, |(card, sealed)| Message::Taken {
+                        id,
+                        card,
+                        sealed,
+                        second: false,
+                    });
                 self.speaker.send(conn, reply);
             }
             Message::SpliceAsk { id, .. } => {
@@ -354,7 +385,8 @@ impl Invented {
                 self.speaker.send(conn, refusal);
             }
             Message::EntryAsk { .. } => {
-                self.speaker.send(conn, Message::EntryReply { granted: false });
+                self.speaker
+                    .send(conn, Message::EntryReply { granted: false });
             }
             Message::Goodbye(_) => {
                 self.links.remove(&conn);
@@ -461,17 +493,46 @@ impl Insiders {
         let before = known(sim);
         let mut report = Report::default();
         let others = |sim: &Sim| sim.len() - insiders.len();
-        report.series.push((Duration::ZERO, share(before.len(), others(sim))));
+        report
+            .series
+            .push((Duration::ZERO, share(before.len(), others(sim))));
         run_steps(sim, self.lasting, STEP, between, |sim, since| {
-            report.series.push((since, share(known(sim).len(), others(sim))));
+            report
+                .series
+                .push((since, share(known(sim).len(), others(sim))));
         });
         let after = known(sim);
         let new = after.difference(&before).count();
-        report.add("insiders", Unit::Count, "nodes that pool what they learn", count as f64);
-        report.add("known_before", Unit::Share, "addresses they knew when it began", share(before.len(), others(sim)));
-        report.add("known_after", Unit::Share, "addresses they know at the end, of all nodes there ever were", share(after.len(), others(sim)));
-        report.add("learned", Unit::Count, "addresses they learned meanwhile", new as f64);
-        report.add("learned_share", Unit::Share, "… as a share of the others", share(new, others(sim)));
+        report.add(
+            "insiders",
+            Unit::Count,
+            "nodes that pool what they learn",
+            count as f64,
+        );
+        report.add(
+            "known_before",
+            Unit::Share,
+            "addresses they knew when it began",
+            share(before.len(), others(sim)),
+        );
+        report.add(
+            "known_after",
+            Unit::Share,
+            "addresses they know at the end, of all nodes there ever were",
+            share(after.len(), others(sim)),
+        );
+        report.add(
+            "learned",
+            Unit::Count,
+            "addresses they learned meanwhile",
+            new as f64,
+        );
+        report.add(
+            "learned_share",
+            Unit::Share,
+            "… as a share of the others",
+            share(new, others(sim)),
+        );
         report
     }
 }

@@ -12,6 +12,7 @@
 
 mod colluder;
 pub mod eclipse;
+pub mod flood;
 pub mod harvest;
 mod speaker;
 
@@ -19,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 pub use eclipse::Eclipse;
+pub use flood::Flood;
 pub use harvest::{Harvest, Insiders, Strength};
 
 use super::Sim;
