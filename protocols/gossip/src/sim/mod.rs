@@ -986,7 +986,8 @@ impl Sim {
     }
 
     /// A circuit to a node, and a question in it. It takes the latencies of its links, out for the
-    /// question and back for the answer; dead nodes and attackers on the way swallow it.
+    /// question and back for the answer; dead nodes on the way swallow it, and attackers do unless it
+    /// is for one of them.
     fn ask(&mut self, from: usize, call: u64, to: &NodeKey, payload: Vec<u8>) {
         let path = self.nodes[from].machine().and_then(|m| m.path_to(to));
         let path: Option<Vec<usize>> =
@@ -1007,12 +1008,13 @@ impl Sim {
         let mut way = Duration::ZERO;
         let mut before = from;
         let mut whole = true;
+        let colluding = path.last().is_some_and(|to| self.nodes[*to].attacker);
         for (step, node) in path.iter().copied().enumerate() {
             way += self.latency(before, node);
             let relay = step + 1 < path.len();
             whole &= self.nodes[node].body.is_some()
                 && self.joined(before, node)
-                && !(relay && self.nodes[node].attacker);
+                && !(relay && self.nodes[node].attacker && !colluding);
             before = node;
         }
         if !whole {
