@@ -15,10 +15,6 @@ pub enum TestnetError {
     #[error("{0}")]
     Options(String),
 
-    /// This build lacks what was asked for; nothing was started.
-    #[error("{0}")]
-    Unavailable(String),
-
     /// A testnet that was started before is still up; nothing was started.
     #[error(
         "a testnet is already up in {} (process {pid}); end it with `masq-testnet down`, or give this one a folder and ports of its own with --dir, --socks and --http",
@@ -177,7 +173,7 @@ impl TestnetError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Options(_) => 64,
-            Self::Unavailable(_) | Self::AlreadyUp { .. } | Self::NotUp | Self::Down { .. } => 69,
+            Self::AlreadyUp { .. } | Self::NotUp | Self::Down { .. } => 69,
             Self::Background { code, .. } => *code,
             Self::File { .. } => 73,
             Self::Interrupted => 130,

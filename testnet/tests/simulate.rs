@@ -34,7 +34,7 @@ fn settings(options: &[&str]) -> Result<Settings, TestnetError> {
 
 fn report(options: &[&str]) -> Report {
     let options: Vec<&str> = SMALL.iter().chain(options).copied().collect();
-    simulate(&settings(&options).unwrap()).unwrap()
+    simulate(&settings(&options).unwrap())
 }
 
 fn group<'a>(report: &'a Report, scenario: &str) -> &'a Group {
@@ -307,7 +307,7 @@ fn the_form_of_the_json_is_stable() {
 #[test]
 fn several_sizes_are_plotted_against_each_other() {
     let options = ["--nodes=20,10,20", "--seeds=2", "--over=20s", "--rest=20s"];
-    let report = simulate(&settings(&options).unwrap()).unwrap();
+    let report = simulate(&settings(&options).unwrap());
     check_all(&report);
     let sizes: Vec<usize> = report.groups.iter().map(|g| g.nodes).collect();
     assert_eq!(sizes, [10, 20]);
@@ -378,15 +378,56 @@ fn wrong_options_are_answered_with_a_sentence() {
 }
 
 #[test]
-fn attacks_that_this_build_lacks_are_refused_before_anything_is_done() {
-    for attack in ["harvest", "eclipse", "equivocate", "flood"] {
-        let error = settings(&["--attack", attack]).unwrap_err();
-        assert_eq!(error.exit_code(), 69);
-        assert!(
-            error.to_string().contains("not available in this build"),
-            "{error}"
-        );
+fn every_attack_is_measured() {
+    for (attack, figure) in [
+        ("harvest", "harvested"),
+        ("insiders", "learned_share"),
+        ("eclipse", "surrounded_share"),
+        ("aim", "slots_held_most"),
+        ("equivocate", "banned_share"),
+        ("flood", "routed_least"),
+    ] {
+        let options = [
+            "--nodes", "30", "--seeds", "1", "--over", "20s", "--rest", "60s", "--for", "60s",
+            "--attack", attack,
+        ];
+        let report = simulate(&settings(&options).unwrap());
+        let json = serde_json::to_string(&report).unwrap();
+        assert!(json.contains(figure), "{attack}: {json}");
     }
+}
+
+#[test]
+fn a_liar_is_banned_by_all_who_know_it_and_nobody_else_is() {
+    let options = [
+        "--nodes",
+        "40",
+        "--seeds",
+        "2",
+        "--over",
+        "20s",
+        "--rest",
+        "60s",
+        "--for",
+        "120s",
+        "--attack",
+        "equivocate",
+    ];
+    let report = simulate(&settings(&options).unwrap());
+    let json: serde_json::Value =
+        serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+    let text = json.to_string();
+    assert!(text.contains("wrongly"), "{text}");
+    let metric = |name: &str| {
+        let groups = json["groups"].as_array().unwrap();
+        let metrics = groups
+            .iter()
+            .flat_map(|group| group["metrics"].as_array().unwrap());
+        let found = metrics.filter(|metric| metric["name"] == name);
+        found.map(|metric| metric["values"].clone()).next().unwrap()
+    };
+    assert_eq!(metric("wrongly"), serde_json::json!([0.0, 0.0]));
+    assert_eq!(metric("banned_share"), serde_json::json!([1.0, 1.0]));
 }
 
 #[test]

@@ -452,6 +452,11 @@ impl Machine {
         self.spread.store.len()
     }
 
+    /// Whether a record of a node is held.
+    pub fn holds(&self, node: &NodeKey) -> bool {
+        self.spread.store.get(node).is_some()
+    }
+
     /// How many neighbours there are.
     pub fn degree(&self) -> usize {
         self.links.len()

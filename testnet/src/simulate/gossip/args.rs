@@ -64,9 +64,12 @@ pub struct GossipArgs {
     /// How long two halves of the mesh cannot reach each other [default with the option: 5m]
     #[arg(long, num_args = 0..=1, default_missing_value = "5m", value_name = "TIME")]
     pub partition: Option<Span>,
-    /// An attack: harvest, eclipse, equivocate or flood
+    /// An attack: harvest, harvest-seeds, insiders, eclipse, aim, equivocate or flood
     #[arg(long, value_name = "NAME")]
     pub attack: Option<Attack>,
+    /// Switch the limits per address off, to see what they are for
+    #[arg(long)]
+    pub no_limits: bool,
     /// Machine-readable output
     #[arg(long)]
     pub json: bool,
@@ -109,6 +112,8 @@ pub struct Plan {
     pub undialable: Share,
     /// One-way latency of links.
     pub latency: Latency,
+    /// Whether the limits per address are off.
+    pub no_limits: bool,
 }
 
 /// Arguments that were checked.
@@ -132,8 +137,7 @@ impl GossipArgs {
     /// Checks what the options say together.
     ///
     /// # Errors
-    /// [`TestnetError::Options`], or [`TestnetError::Unavailable`] for an attack that this build
-    /// does not have.
+    /// [`TestnetError::Options`].
     pub fn settings(&self) -> Result<Settings, TestnetError> {
         let refuse = |why: String| Err(TestnetError::Options(why));
         if self.rest.get().as_secs() < MIN_REST_S {
@@ -163,9 +167,6 @@ impl GossipArgs {
         let Some(last_seed) = self.first_seed.checked_add(self.seeds - 1) else {
             return refuse("--first-seed is too large for that many --seeds".to_owned());
         };
-        if let Some(attack) = self.attack {
-            attack.check_available()?;
-        }
         let mut nodes = self.nodes.clone();
         nodes.sort_unstable();
         nodes.dedup();
@@ -179,6 +180,7 @@ impl GossipArgs {
                 exits: self.exits,
                 undialable: self.undialable,
                 latency: self.latency,
+                no_limits: self.no_limits,
             },
             scenarios: self.scenarios(),
             jobs: self.jobs.unwrap_or_else(cores),
@@ -232,6 +234,7 @@ impl GossipArgs {
             shown(self.partition.map(|v| v.to_string())),
         );
         unless("", "attack", shown(self.attack.map(|v| v.to_string())));
+        unless("false", "no-limits", self.no_limits.to_string());
         unless("1h", "for", self.lasting.to_string());
         words.join(" ")
     }

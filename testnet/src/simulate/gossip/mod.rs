@@ -21,7 +21,7 @@ pub mod world;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ pub fn run(args: &GossipArgs, out: &mut dyn Write) -> Result<(), TestnetError> {
         // Better to know now than in an hour.
         fs::create_dir_all(folder).map_err(TestnetError::file("cannot make folder", folder))?;
     }
-    let report = simulate(&settings)?;
+    let report = simulate(&settings);
     let json = || {
         let mut text = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
         text.push('\n');
@@ -95,10 +95,7 @@ struct Job {
 
 /// Does all runs, several at a time, and puts them together. How long it took goes to standard
 /// error.
-///
-/// # Errors
-/// [`TestnetError::Unavailable`] for an attack that this build does not have.
-pub fn simulate(settings: &Settings) -> Result<Report, TestnetError> {
+pub fn simulate(settings: &Settings) -> Report {
     // Large meshes first: the last thread to end then has little left to do.
     let mut jobs = Vec::new();
     for nodes in settings.nodes.iter().rev() {
@@ -114,14 +111,13 @@ pub fn simulate(settings: &Settings) -> Result<Report, TestnetError> {
     let meter = Meter::new(jobs.len(), jobs.iter().map(time).sum());
     let results = all(&jobs, settings, &meter);
     meter.finish();
-    let results = results?;
     say_speed(&jobs, &results, settings);
     let done: Vec<(&Job, &RunResult)> = jobs.iter().zip(results.iter().map(|(r, _)| r)).collect();
     let groups = settings
         .nodes
         .iter()
         .flat_map(|nodes| groups_of(*nodes, settings, &done));
-    Ok(Report::new(settings, groups.collect()))
+    Report::new(settings, groups.collect())
 }
 
 /// The groups of one number of nodes: joining once, whatever happened then, and that.
@@ -149,26 +145,18 @@ fn groups_of(nodes: usize, settings: &Settings, done: &[(&Job, &RunResult)]) -> 
     groups
 }
 
-type Done = Result<(RunResult, Duration), TestnetError>;
-
-fn all(
-    jobs: &[Job],
-    settings: &Settings,
-    meter: &Meter,
-) -> Result<Vec<(RunResult, Duration)>, TestnetError> {
+fn all(jobs: &[Job], settings: &Settings, meter: &Meter) -> Vec<(RunResult, Duration)> {
     let next = AtomicUsize::new(0);
-    let failed = AtomicBool::new(false);
-    let results: Mutex<Vec<(usize, Done)>> = Mutex::new(Vec::with_capacity(jobs.len()));
+    let results: Mutex<Vec<(usize, (RunResult, Duration))>> =
+        Mutex::new(Vec::with_capacity(jobs.len()));
     let work = || {
-        while !failed.load(Ordering::Relaxed) {
+        while let Some((index, job)) = {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(job) = jobs.get(index) else {
-                return;
-            };
+            jobs.get(index).map(|job| (index, job))
+        } {
             let start = Instant::now();
             let result = scenario::run(job.seed, job.nodes, settings.plan, job.scenario, meter);
-            failed.fetch_or(result.is_err(), Ordering::Relaxed);
-            let result = result.map(|run| (run, start.elapsed()));
+            let result = (result, start.elapsed());
             let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
             results.push((index, result));
         }

@@ -42,7 +42,7 @@ const fn target(
 /// For all scenarios.
 const ANY: &str = "";
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 13] = [
     target(
         ANY,
         "worst_degree",
@@ -112,6 +112,27 @@ const TARGETS: [Target; 10] = [
         Side::AtMost,
         1.0,
         "components in the end",
+    ),
+    target(
+        "attack",
+        "harvested",
+        Side::AtMost,
+        0.02,
+        "of the addresses learned by a harvester",
+    ),
+    target(
+        "attack",
+        "surrounded_share",
+        Side::AtMost,
+        0.01,
+        "of the honest nodes surrounded by attackers",
+    ),
+    target(
+        "attack",
+        "wrongly",
+        Side::AtMost,
+        0.0,
+        "nodes that banned an honest one",
     ),
 ];
 

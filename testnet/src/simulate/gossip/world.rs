@@ -6,11 +6,13 @@
 //! Beyond driving, this needs of the engine the counters of
 //! [`masq_gossip::sim::NodeCount`] and [`masq_gossip::sim::Watch`].
 
+mod attacks;
+
 use std::time::Duration;
 
 use masq_gossip::sim::{Network, NodeSpec, Sim};
 use masq_gossip::state::Machine;
-use masq_gossip::{Chain, Config, MAX_NEIGHBOURS, NodeKey, Stage};
+use masq_gossip::{Chain, Config, IpLimits, MAX_NEIGHBOURS, NodeKey, Stage};
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha20Rng;
@@ -87,6 +89,9 @@ impl<'a> World<'a> {
     fn add(&mut self, exits: bool, dialable: bool, delay: Duration) -> usize {
         let mut config = Config::new(Chain::Dev);
         config.roles.exits = exits;
+        if self.plan.no_limits {
+            config.ip_limits = IpLimits::NONE;
+        }
         let number = self.nodes.len();
         let mut seeds = self.seeds.clone();
         seeds.retain(|seed| *seed != number);

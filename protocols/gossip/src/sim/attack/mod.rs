@@ -5,6 +5,7 @@
 //!
 //! - [`harvest`]: to learn addresses, by debuts, by walks, or by just being there;
 //! - [`eclipse`]: to hold all links of honest nodes, of many or of a certain one;
+//! - [`equivocate`]: to tell different nodes different things;
 //! - [`flood`]: to use up what others have.
 //!
 //! Each attack is made beside a mesh that the caller built, and run in steps; after each
@@ -12,6 +13,7 @@
 
 mod colluder;
 pub mod eclipse;
+pub mod equivocate;
 pub mod flood;
 pub mod harvest;
 mod speaker;
@@ -20,6 +22,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 pub use eclipse::Eclipse;
+pub use equivocate::Equivocate;
 pub use flood::Flood;
 pub use harvest::{Harvest, Insiders, Strength};
 

@@ -6,43 +6,40 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rand::RngExt as _;
 use serde::{Serialize, Serializer};
 
-use crate::error::TestnetError;
 use crate::simulate::gossip::measure::Measures;
 use crate::simulate::gossip::world::World;
 
 /// What attackers are after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attack {
-    /// To learn addresses.
+    /// To learn addresses, with one descriptor.
     Harvest,
-    /// To hold all links of somebody.
+    /// The same with three descriptors.
+    HarvestSeeds,
+    /// To learn addresses by doing as one should.
+    Insiders,
+    /// To hold all links of as many as can be.
     Eclipse,
+    /// To hold all links of one node.
+    Aim,
     /// To tell different nodes different things.
     Equivocate,
     /// To use up what others have.
     Flood,
 }
 
-const NAMES: [(Attack, &str); 4] = [
+const NAMES: [(Attack, &str); 7] = [
     (Attack::Harvest, "harvest"),
+    (Attack::HarvestSeeds, "harvest-seeds"),
+    (Attack::Insiders, "insiders"),
     (Attack::Eclipse, "eclipse"),
+    (Attack::Aim, "aim"),
     (Attack::Equivocate, "equivocate"),
     (Attack::Flood, "flood"),
 ];
-
-impl Attack {
-    /// Whether this build has attackers of this kind.
-    ///
-    /// # Errors
-    /// [`TestnetError::Unavailable`]: the engine has honest nodes only.
-    pub fn check_available(self) -> Result<(), TestnetError> {
-        Err(TestnetError::Unavailable(format!(
-            "the attack {self} is not available in this build: its simulator has honest nodes only"
-        )))
-    }
-}
 
 impl FromStr for Attack {
     type Err = String;
@@ -69,12 +66,21 @@ impl Serialize for Attack {
     }
 }
 
+/// Over this long a band joins. Guess: as long as the mesh took itself.
+const BAND_JOINS: Duration = Duration::from_secs(600);
+
 /// Lets attackers loose on a mesh at rest.
-pub(super) fn run(
-    _world: &mut World<'_>,
-    attack: Attack,
-    _lasting: Duration,
-) -> Result<Measures, TestnetError> {
-    attack.check_available()?;
-    Ok(Measures::default())
+pub(super) fn run(world: &mut World<'_>, attack: Attack, lasting: Duration) -> Measures {
+    match attack {
+        Attack::Harvest => world.harvest(1, lasting),
+        Attack::HarvestSeeds => world.harvest(3, lasting),
+        Attack::Insiders => {
+            let seed = world.rng().random();
+            world.insiders(seed, lasting)
+        }
+        Attack::Eclipse => world.eclipse(false, BAND_JOINS, lasting),
+        Attack::Aim => world.eclipse(true, BAND_JOINS, lasting),
+        Attack::Equivocate => world.equivocate(lasting),
+        Attack::Flood => world.flood(lasting),
+    }
 }

@@ -20,7 +20,6 @@ use super::progress::Meter;
 use super::stats::{percentile, sorted};
 use super::units::{Rate, Share, Span};
 use super::world::World;
-use crate::error::TestnetError;
 
 /// One second of virtual time.
 const SECOND: Duration = Duration::from_secs(1);
@@ -107,16 +106,7 @@ pub struct RunResult {
 }
 
 /// Does one run.
-///
-/// # Errors
-/// [`TestnetError::Unavailable`] for an attack that this build does not have.
-pub fn run(
-    seed: u64,
-    nodes: usize,
-    plan: Plan,
-    scenario: Scenario,
-    meter: &Meter,
-) -> Result<RunResult, TestnetError> {
+pub fn run(seed: u64, nodes: usize, plan: Plan, scenario: Scenario, meter: &Meter) -> RunResult {
     let mut world = World::new(seed, nodes, plan, meter);
     let join = join::run(&mut world);
     let then = match scenario {
@@ -125,7 +115,7 @@ pub fn run(
         Scenario::Churn { rate, lasting } => Some(churn::run(&mut world, rate, lasting.get())),
         Scenario::Partition { lasting } => Some(partition::run(&mut world, lasting.get())),
         Scenario::Attack { attack, lasting } => {
-            Some(attack::run(&mut world, attack, lasting.get())?)
+            Some(attack::run(&mut world, attack, lasting.get()))
         }
     };
     let then = then.map(|mut measures| {
@@ -133,7 +123,7 @@ pub fn run(
         measures
     });
     meter.run_done();
-    Ok(RunResult { join, then })
+    RunResult { join, then }
 }
 
 /// Figures that hold for the run up to now, whatever happened.
