@@ -528,7 +528,26 @@ impl Colluder {
         }
     }
 
+    /// Who has no room for the victim makes some.
+    fn make_room(&mut self) {
+        let spare = {
+            let known = self.band.known();
+            let Some(victim) = known.aim else { return };
+            let around = known.lists.get(&victim).cloned().unwrap_or_default();
+            let wanted = |node: &NodeKey| *node == victim || around.contains(node);
+            let full = known.members[self.me].links >= known.most;
+            let mut spare = self.links.iter().filter(|(_, link)| !wanted(&link.node));
+            spare.next().map(|(conn, _)| *conn).filter(|_| full)
+        };
+        if let Some(conn) = spare {
+            self.forget(conn);
+            self.speaker.send(conn, Message::Goodbye(Farewell::Leaving));
+            self.speaker.close(conn);
+        }
+    }
+
     fn seek(&mut self, now: Now) {
+        self.make_room();
         if now.mono >= self.next_dial {
             self.next_dial = now.mono + self.speaker.about(DIAL_EVERY);
             let target = self.band.known().target(self.me, &mut self.speaker);
