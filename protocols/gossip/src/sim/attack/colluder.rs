@@ -8,18 +8,16 @@
 //! parts from anybody and agrees to no splice; debuts at whoever's address the band
 //! knows, and sends walks of its own for the last places.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use libp2p::identity::ed25519;
 use rand::seq::IndexedRandom as _;
 
+use super::band::{Band, Meet, Member, Take};
 use super::speaker::{Opening, Speaker, read_card};
 use crate::address::Address;
 use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, seal};
-use crate::chain::Chain;
 use crate::descriptor::Descriptor;
 use crate::event::RefuseReason;
 use crate::key::NodeKey;
@@ -44,141 +42,6 @@ const RING: usize = 3;
 const HONEST_LISTED: usize = 3;
 /// Walks taken whose secrets are kept; the oldest make room.
 const MAX_TAKES: usize = 4096;
-
-/// One of the band, for the others.
-struct Member {
-    key: NodeKey,
-    keys: ed25519::Keypair,
-    ip: IpAddr,
-    record: Vec<u8>,
-    /// How many neighbours it has.
-    links: usize,
-    /// What others of the band tell it to do.
-    orders: VecDeque<Meet>,
-}
-
-/// The order to become somebody's neighbour.
-struct Meet {
-    node: NodeKey,
-    ip: IpAddr,
-    invited: Option<WalkId>,
-}
-
-/// A card that was taken: for whom of the band, and from whom it came.
-struct Take {
-    member: usize,
-    node: NodeKey,
-    secret: SealSecret,
-}
-
-/// What all know.
-#[derive(Default)]
-struct Known {
-    members: Vec<Member>,
-    index: HashMap<NodeKey, usize>,
-    /// Where honest nodes are.
-    homes: BTreeMap<NodeKey, IpAddr>,
-    /// Who of the band is whose neighbour.
-    linked: BTreeMap<NodeKey, BTreeSet<usize>>,
-    /// What honest nodes list.
-    lists: BTreeMap<NodeKey, Vec<NodeKey>>,
-    /// Most neighbours each has.
-    most: usize,
-    takes: BTreeMap<WalkId, Take>,
-    taken: VecDeque<WalkId>,
-    aim: Option<NodeKey>,
-}
-
-impl Known {
-    /// Whether a member may have this neighbour besides those it has.
-    fn fits(&self, member: usize, node: &NodeKey) -> bool {
-        self.members[member].links < self.most && !self.is_linked(member, node)
-    }
-
-    fn is_linked(&self, member: usize, node: &NodeKey) -> bool {
-        self.linked.get(node).is_some_and(|by| by.contains(&member))
-    }
-
-    /// Who of the band may become a neighbour of `node`: `first` if it can, else anybody.
-    fn somebody_for(&self, first: usize, node: &NodeKey, speaker: &mut Speaker) -> Option<usize> {
-        if self.fits(first, node) {
-            return Some(first);
-        }
-        let free: Vec<usize> = (0..self.members.len())
-            .filter(|member| self.fits(*member, node))
-            .collect();
-        free.choose(&mut speaker.rng).copied()
-    }
-
-    /// Who is worth a debut: the victim and its neighbours, if there is a victim and where they
-    /// are is known; anybody else.
-    fn target(&self, member: usize, speaker: &mut Speaker) -> Option<(NodeKey, IpAddr)> {
-        let free = |node: &NodeKey| self.fits(member, node);
-        if let Some(victim) = self.aim {
-            let around = self.lists.get(&victim).cloned().unwrap_or_default();
-            let aims: Vec<(NodeKey, IpAddr)> = std::iter::once(victim)
-                .chain(around)
-                .filter(|node| free(node))
-                .filter_map(|node| Some((node, *self.homes.get(&node)?)))
-                .collect();
-            if let Some(aim) = aims.choose(&mut speaker.rng) {
-                return Some(*aim);
-            }
-        }
-        let homes: Vec<(NodeKey, IpAddr)> = self
-            .homes
-            .iter()
-            .filter(|(node, _)| free(node))
-            .map(|(node, ip)| (*node, *ip))
-            .collect();
-        homes.choose(&mut speaker.rng).copied()
-    }
-}
-
-/// What the band shares.
-pub(super) struct Band {
-    seeds: Vec<Descriptor>,
-    known: Mutex<Known>,
-}
-
-impl Band {
-    pub(super) fn new(seeds: Vec<Descriptor>, most: usize) -> Self {
-        let known = Known {
-            most,
-            ..Known::default()
-        };
-        Self {
-            seeds,
-            known: Mutex::new(known),
-        }
-    }
-
-    pub(super) fn chain(&self) -> Chain {
-        self.seeds.first().map_or(Chain::Dev, |seed| seed.chain)
-    }
-
-    pub(super) fn join(&self, key: NodeKey, keys: ed25519::Keypair, ip: IpAddr) {
-        let mut known = self.known();
-        let index = known.members.len();
-        known.index.insert(key, index);
-        known.members.push(Member {
-            key,
-            keys,
-            ip,
-            record: vec![],
-            links: 0,
-            orders: VecDeque::new(),
-        });
-    }
-
-    pub(super) fn aim_at(&self, victim: NodeKey) {
-        self.known().aim = Some(victim);
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().expect("no holder panics")
-    }
-}
 
 /// A link with an honest node.
 struct Link {
@@ -528,7 +391,26 @@ impl Colluder {
         }
     }
 
+    /// Who has no room for the victim makes some.
+    fn make_room(&mut self) {
+        let spare = {
+            let known = self.band.known();
+            let Some(victim) = known.aim else { return };
+            let around = known.lists.get(&victim).cloned().unwrap_or_default();
+            let wanted = |node: &NodeKey| *node == victim || around.contains(node);
+            let full = known.members[self.me].links >= known.most;
+            let mut spare = self.links.iter().filter(|(_, link)| !wanted(&link.node));
+            spare.next().map(|(conn, _)| *conn).filter(|_| full)
+        };
+        if let Some(conn) = spare {
+            self.forget(conn);
+            self.speaker.send(conn, Message::Goodbye(Farewell::Leaving));
+            self.speaker.close(conn);
+        }
+    }
+
     fn seek(&mut self, now: Now) {
+        self.make_room();
         if now.mono >= self.next_dial {
             self.next_dial = now.mono + self.speaker.about(DIAL_EVERY);
             let target = self.band.known().target(self.me, &mut self.speaker);

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::colluder::{Band, Colluder};
+use super::band::Band;
+use super::colluder::Colluder;
 use super::speaker::Speaker;
 use super::{Between, Report, Unit, own_ip, quantile, run_steps, share};
 use crate::config::{Config, MAX_NEIGHBOURS};

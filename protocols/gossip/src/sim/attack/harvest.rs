@@ -1,19 +1,17 @@
 //! Harvesting: somebody with some addresses debuts again and again, each time as
 //! another node, to learn where others are. A stronger one also stays as a
 //! neighbour, takes whatever walk passes and sends walks of its own, which nobody
-//! can tell from walks that it forwards. And [`Insiders`], who only listen.
+//! can tell from walks that it forwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rand::seq::{IndexedRandom as _, SliceRandom as _};
-use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
+use rand::seq::SliceRandom as _;
 
 use super::speaker::{Opening, Speaker, read_card};
-use super::{Between, Report, Unit, own_ip, run_steps, share};
+use super::{Between, Report, Unit, own_ip, share};
 use crate::address::Address;
 use crate::card::{SealSecret, WalkId};
 use crate::chain::Chain;
@@ -78,8 +76,8 @@ impl Ledger {
 }
 
 impl Harvest {
-    /// Lets it loose. The series is the share of honest nodes, those given to it left out, whose
-    /// address it has learned.
+    /// Lets it loose. The series is the share of honest nodes whose address it has learned; those
+    /// given to it do not count as learned.
     ///
     /// # Panics
     /// If a descriptor is of no node.
@@ -135,7 +133,7 @@ impl Harvest {
         report.add(
             "addresses_share",
             Unit::Share,
-            "… as a share of all but those given to it",
+            "… as a share of all addresses",
             part,
         );
         report.add(
@@ -205,13 +203,14 @@ impl Harvest {
 
     /// The share of addresses learned, and how many.
     fn learned(&self, sim: &Sim) -> (f64, usize) {
-        let all = (0..sim.len()).filter(|i| !sim.is_attacker(*i) && !self.descriptors.contains(i));
-        let known = |i: &usize| {
-            let mut by = sim.count(*i).known_to.iter();
+        let all = (0..sim.len()).filter(|i| !sim.is_attacker(*i));
+        let known = |i: &&usize| {
+            let mut by = sim.count(**i).known_to.iter();
             by.any(|who| sim.is_attacker(*who as usize))
         };
         let all: Vec<usize> = all.collect();
-        let learned = all.iter().filter(|i| known(i)).count();
+        let new = all.iter().filter(|i| !self.descriptors.contains(i));
+        let learned = new.filter(known).count();
         (share(learned, all.len()), learned)
     }
 }
@@ -460,79 +459,5 @@ impl Actor for Invented {
                 self.speaker.send(conn, walk);
             }
         }
-    }
-}
-
-/// Nodes that behave as all do, and whose operators pool what they learn.
-#[derive(Debug, Clone)]
-pub struct Insiders {
-    /// Which share of the nodes that live when it begins. The issue's: 0.2.
-    pub share: f64,
-    /// Chooses them.
-    pub seed: u64,
-    /// For how long they listen.
-    pub lasting: Duration,
-}
-
-impl Insiders {
-    /// Lets them listen. The series is the share of the others' addresses that they have learned
-    /// since the beginning of the run.
-    pub fn run(&self, sim: &mut Sim, between: Between<'_>) -> Report {
-        let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
-        let alive = sim.alive();
-        let count = (alive.len() as f64 * self.share) as usize;
-        let insiders: BTreeSet<u32> = alive
-            .sample(&mut rng, count)
-            .map(|index| *index as u32)
-            .collect();
-        let known = |sim: &Sim| -> BTreeSet<usize> {
-            let all = (0..sim.len()).filter(|i| !insiders.contains(&(*i as u32)));
-            all.filter(|i| !sim.count(*i).known_to.is_disjoint(&insiders))
-                .collect()
-        };
-        let before = known(sim);
-        let mut report = Report::default();
-        let others = |sim: &Sim| sim.len() - insiders.len();
-        report
-            .series
-            .push((Duration::ZERO, share(before.len(), others(sim))));
-        run_steps(sim, self.lasting, STEP, between, |sim, since| {
-            report
-                .series
-                .push((since, share(known(sim).len(), others(sim))));
-        });
-        let after = known(sim);
-        let new = after.difference(&before).count();
-        report.add(
-            "insiders",
-            Unit::Count,
-            "nodes that pool what they learn",
-            count as f64,
-        );
-        report.add(
-            "known_before",
-            Unit::Share,
-            "addresses they knew when it began",
-            share(before.len(), others(sim)),
-        );
-        report.add(
-            "known_after",
-            Unit::Share,
-            "addresses they know at the end, of all nodes there ever were",
-            share(after.len(), others(sim)),
-        );
-        report.add(
-            "learned",
-            Unit::Count,
-            "addresses they learned meanwhile",
-            new as f64,
-        );
-        report.add(
-            "learned_share",
-            Unit::Share,
-            "… as a share of the others",
-            share(new, others(sim)),
-        );
-        report
     }
 }

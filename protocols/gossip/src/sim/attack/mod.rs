@@ -3,7 +3,8 @@
 //! they share is behind one lock, because they are one person. Here is what an
 //! attack reports; the attacks themselves:
 //!
-//! - [`harvest`]: to learn addresses, by debuts, by walks, or by just being there;
+//! - [`harvest`]: to learn addresses, by debuts or by walks;
+//! - [`insiders`]: to learn addresses by just being there;
 //! - [`eclipse`]: to hold all links of honest nodes, of many or of a certain one;
 //! - [`equivocate`]: to tell different nodes different things;
 //! - [`flood`]: to use up what others have.
@@ -11,11 +12,13 @@
 //! Each attack is made beside a mesh that the caller built, and run in steps; after each
 //! step the caller is asked what else happens (nodes that come and go, a progress bar).
 
+mod band;
 mod colluder;
 pub mod eclipse;
 pub mod equivocate;
 pub mod flood;
 pub mod harvest;
+pub mod insiders;
 mod speaker;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,7 +27,8 @@ use std::time::Duration;
 pub use eclipse::Eclipse;
 pub use equivocate::Equivocate;
 pub use flood::Flood;
-pub use harvest::{Harvest, Insiders, Strength};
+pub use harvest::{Harvest, Strength};
+pub use insiders::Insiders;
 
 use super::Sim;
 
