@@ -11,6 +11,7 @@ use libp2p::{PeerId, StreamProtocol};
 use masq_onion::NodeKey;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::fused::Fused;
 use crate::host::{OpenError, Opener, Wire};
 
 /// The name under which substreams are negotiated.
@@ -101,7 +102,7 @@ impl Opener for Control {
         async move {
             let peer = peer.ok_or(OpenError::NotConnected)?;
             let stream = control.open_stream(peer).await?;
-            Ok(Box::new(stream) as Wire)
+            Ok(Box::new(Fused::new(stream)) as Wire)
         }
         .boxed()
     }

@@ -24,6 +24,7 @@ pub mod failure;
 pub mod flags;
 pub mod flow;
 pub mod frame;
+mod fused;
 pub mod handler;
 mod hop;
 pub mod host;

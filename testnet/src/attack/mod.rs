@@ -155,6 +155,7 @@ pub async fn run(
         is_entry_after: false,
         sources: options.sources.into(),
         before: honest.take(),
+        panicked: Vec::new(),
         waves: Vec::new(),
         after: honest.take(),
     };
@@ -186,6 +187,7 @@ pub async fn run(
     }
     tokio::time::sleep(options.quiet).await;
     report.after = honest.take();
+    report.panicked = net.panicked();
     report.is_entry_after = is_entry(net, &victim.key).await;
     Ok(report)
 }

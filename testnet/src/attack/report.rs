@@ -77,6 +77,8 @@ pub struct AttackReport {
     pub sources: usize,
     /// The honest client before the first wave.
     pub before: FetchReport,
+    /// Nodes in which something panicked.
+    pub panicked: Vec<String>,
     /// The waves.
     pub waves: Vec<WaveReport>,
     /// The honest client after the last wave.
@@ -140,10 +142,15 @@ impl AttackReport {
                 );
             }
         }
+        check(
+            self.panicked.is_empty(),
+            format!("something panicked in {}", self.panicked.join(", ")),
+        );
+        let failed = wrong.len();
         match wrong.into_iter().next() {
             None => Ok(()),
             Some(first) => Err(TestnetError::Checks {
-                failed: 1,
+                failed,
                 checks,
                 first,
             }),

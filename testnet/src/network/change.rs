@@ -57,6 +57,17 @@ impl Testnet {
         self.nodes.iter().find(|n| n.name() == name)
     }
 
+    /// Nodes that run and in which something panicked, as their logs say.
+    #[must_use]
+    pub fn panicked(&self) -> Vec<String> {
+        let panicked = |node: &&RunningNode| {
+            let log = fs::read(node.log()).unwrap_or_default();
+            String::from_utf8_lossy(&log).contains(" panicked at ")
+        };
+        let nodes = self.nodes.iter().filter(panicked);
+        nodes.map(|node| node.name().to_owned()).collect()
+    }
+
     fn take_out(&mut self, names: &[String]) -> Vec<RunningNode> {
         let (out, stay) = std::mem::take(&mut self.nodes)
             .into_iter()

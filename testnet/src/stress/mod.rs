@@ -154,6 +154,7 @@ pub async fn run(
         fewest_routed: healing.fewest_routed,
         healed: healing.last,
         downloads,
+        panicked: net.panicked(),
         returned,
         neighbour_s,
         return_s,

@@ -43,6 +43,8 @@ pub struct StressReport {
     pub healed: Survey,
     /// The downloads.
     pub downloads: Vec<DownloadReport>,
+    /// Nodes in which something panicked.
+    pub panicked: Vec<String>,
     /// Who was killed afterwards and started again with no node to join by.
     pub returned: String,
     /// From its start until it has a neighbour, in seconds.
@@ -95,6 +97,10 @@ impl StressReport {
                 "{} has a route again within {RETURN_WITHIN_S:.0} s",
                 self.returned
             ),
+        );
+        check(
+            self.panicked.is_empty(),
+            format!("something panicked in {}", self.panicked.join(", ")),
         );
         let failed = wrong.len();
         match wrong.into_iter().next() {

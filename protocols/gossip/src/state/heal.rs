@@ -151,12 +151,14 @@ impl Machine {
             return;
         }
         let timing = self.config.timing;
-        if self.links.is_empty() {
+        // Neighbours that carry nothing for others pass no card on: with them alone a node is alone.
+        let ways = self.links.keys().filter(|node| self.routes(node)).count();
+        if ways == 0 && (self.links.is_empty() || self.needs_more()) {
             self.timers.seek = now + self.jitter(BOOK_TICK);
             self.dial_from_book(MAX_BOOK_DIALS);
         } else if self.needs_more() {
             self.timers.seek = now + self.jitter(self.timers.seek_pause);
-            let lonely = self.links.len() < 2 && self.timers.seek_pause > timing.seek_first * 8;
+            let lonely = ways < 2 && self.timers.seek_pause > timing.seek_first * 8;
             let longest = if self.lacks_route() {
                 timing.seek_max / 8
             } else {
