@@ -361,7 +361,7 @@ fn wrong_options_are_answered_with_a_sentence() {
         (
             &["--attack", "sybil"],
             2,
-            "harvest, eclipse, equivocate, flood",
+            "harvest, harvest-seeds, insiders, eclipse, aim, equivocate, flood",
         ),
         (&["--rest", "1s"], 64, "--rest must be at least 20s"),
         (&["--jobs", "0"], 64, "--jobs must be at least 1"),
