@@ -4,7 +4,7 @@
 //! of [`super::routes`].
 //!
 //! A question and its answer are one frame each, in a flow to the service
-//! [`ASK_SERVICE`]: the length in two bytes, big-endian, then so many bytes, at
+//! [`masq_gossip::ASK_SERVICE`]: the length in two bytes, big-endian, then so many bytes, at
 //! most [`MAX_ASK_LEN`]. An answer that does not come is a flow that ends.
 
 mod answering;
