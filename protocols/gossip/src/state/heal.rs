@@ -232,15 +232,17 @@ impl Machine {
         }
     }
 
-    /// There is no route although there are exits, so other links may bring one.
+    /// There is no route although there are exits, or may be beyond what is seen: so other links may
+    /// bring one.
     fn lacks_route(&self) -> bool {
         self.config.originates
             && self.stage == Stage::ConnectedToNeighbour
-            && self
-                .spread
-                .store
-                .in_view()
-                .any(|stored| stored.record.roles.exits && stored.record.node() != self.me)
+            && (self.spread.store.reaches_the_radius()
+                || self
+                    .spread
+                    .store
+                    .in_view()
+                    .any(|stored| stored.record.roles.exits && stored.record.node() != self.me))
     }
 
     /// A node that has the links it looks for, knows exits, and still has no route gives up

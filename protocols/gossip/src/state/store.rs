@@ -183,6 +183,12 @@ impl Store {
         self.slots.iter().flatten()
     }
 
+    /// Whether a node is seen as far away as any can be: then there may be more beyond.
+    pub(super) fn reaches_the_radius(&self) -> bool {
+        self.iter()
+            .any(|stored| stored.distance == Some(self.radius))
+    }
+
     /// Nodes that edges lead to, from our links on.
     pub(super) fn in_view(&self) -> impl Iterator<Item = &Stored> {
         self.iter().filter(|stored| stored.distance.is_some())
