@@ -32,6 +32,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Measure a mesh beside the same server fetched directly
     Bench(BenchArgs),
+    /// Simulate many nodes in this process, with the machines of production
+    Simulate {
+        /// What to find out.
+        #[command(subcommand)]
+        what: crate::simulate::Simulate,
+    },
     /// Serve the built-in web server and nothing else
     ServeWeb(ServeWebArgs),
     /// Be one node of a mesh of containers

@@ -5,7 +5,8 @@
 //! ends `masqd` processes, [`network`] holds a running testnet together,
 //! [`state`] remembers it for later commands, [`client`] asks its nodes,
 //! [`web`] is a destination and [`fetch`] a client. [`demo`] and [`mod@bench`] are
-//! built from these; [`container`] is the counterpart for Docker. How the mesh
+//! built from these; [`container`] is the counterpart for Docker. [`simulate`]
+//! needs no processes: it runs the pure machines in virtual time. How the mesh
 //! itself works is not here but in the crate `masq` and below.
 
 pub mod args;
@@ -21,6 +22,7 @@ pub mod network;
 pub mod plan;
 pub mod process;
 pub mod report;
+pub mod simulate;
 pub mod state;
 pub mod web;
 

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use masq_testnet::args::{Cli, Command};
-use masq_testnet::{TestnetError, commands, container};
+use masq_testnet::{TestnetError, commands, container, simulate};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         Command::Masq { args } => masq::cli::main(named("masq", args)),
         Command::Container(args) => match container::prepare(&args) {
             Ok(args) => be_masqd(args.into_iter().map(OsString::from)),
+            Err(error) => fail(&error),
+        },
+        Command::Simulate { what } => match simulate::run(&what, &mut std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
         command => run(command),
@@ -64,7 +68,10 @@ fn run(command: Command) -> ExitCode {
                 Ok(false) => Err(TestnetError::NotUp),
                 Err(error) => Err(error),
             },
-            Command::Masqd { .. } | Command::Masq { .. } | Command::Container(_) => {
+            Command::Masqd { .. }
+            | Command::Masq { .. }
+            | Command::Container(_)
+            | Command::Simulate { .. } => {
                 unreachable!("handled before the runtime was made")
             }
         }
