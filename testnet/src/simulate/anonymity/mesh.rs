@@ -78,22 +78,14 @@ impl Mesh {
 
     /// Steps over listed links from one node to all others.
     pub(super) fn distances(&self, from: u32) -> Vec<u8> {
-        self.reach(&[from], UNREACHABLE)
-    }
-
-    /// The same from several nodes, as far as `most`.
-    fn reach(&self, from: &[u32], most: u8) -> Vec<u8> {
         let mut steps = vec![UNREACHABLE; self.len()];
-        let mut queue: Vec<u32> = Vec::new();
-        for id in from {
-            steps[*id as usize] = 0;
-            queue.push(*id);
-        }
+        steps[from as usize] = 0;
+        let mut queue = vec![from];
         let mut at = 0;
         while let Some(id) = queue.get(at).copied() {
             at += 1;
-            let next = steps[id as usize].saturating_add(1);
-            if next > most {
+            let next = steps[id as usize] + 1;
+            if next == UNREACHABLE {
                 break;
             }
             for other in self.listed(id) {

@@ -122,23 +122,40 @@ impl Growing {
         }
     }
 
-    /// The first link, through the first node of all.
+    /// The first link, through the first node of all; where nobody has room, by a splice.
     fn join(&mut self, id: u32) {
-        let taker = match id {
-            0 => return,
-            _ if self.room(0) => Some(0),
-            _ => (0..TRIES).find_map(|_| self.walk(id, 0, ANYWHERE)),
-        };
-        // Where nobody was found, anybody with room.
-        let anybody = || (0..id).rev().find(|other| self.room(*other));
-        let Some(taker) = taker.or_else(anybody) else {
+        if id == 0 {
             return;
-        };
-        self.link(id, taker);
-        if matches!(self.recipe.rule, EntryRule::First | EntryRule::Apart) && self.may_host(taker) {
-            self.make_entry(id, taker);
+        }
+        let taker = (0..TRIES).find_map(|_| self.walk(id, 0, ANYWHERE));
+        let taker = if self.room(0) { Some(0) } else { taker };
+        match taker {
+            Some(taker) => {
+                self.link(id, taker);
+                let first = matches!(self.recipe.rule, EntryRule::First | EntryRule::Apart);
+                if first && self.may_host(taker) {
+                    self.make_entry(id, taker);
+                }
+            }
+            None => self.splice(id),
         }
         self.fill(id);
+    }
+
+    /// A listed link between two others is replaced by one of `id` to each.
+    fn splice(&mut self, id: u32) {
+        for _ in 0..TRIES * TRIES {
+            let a = self.rng.random_range(0..id);
+            let beside = self.links[a as usize].iter();
+            let listed: Vec<u32> = beside.filter(|b| !self.hides(a, **b)).copied().collect();
+            if let Some(b) = listed.choose(&mut self.rng).copied() {
+                self.links[a as usize].retain(|other| *other != b);
+                self.links[b as usize].retain(|other| *other != a);
+                self.link(id, a);
+                self.link(id, b);
+                return;
+            }
+        }
     }
 
     /// Looks for links up to the target.
