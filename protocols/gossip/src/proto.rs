@@ -195,6 +195,10 @@ impl<'a> Frame<'a> {
         Self::from_reader(&mut reader, bytes)
     }
 
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.get_size()
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.get_size());
         let mut writer = Writer::new(&mut out);

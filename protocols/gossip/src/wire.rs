@@ -188,6 +188,11 @@ impl Message {
         self.to_frame().encode()
     }
 
+    /// The length of what [`Message::encode`] gives.
+    pub fn encoded_len(&self) -> usize {
+        self.to_frame().encoded_len()
+    }
+
     fn to_frame(&self) -> Frame<'_> {
         match self {
             Self::Debut {

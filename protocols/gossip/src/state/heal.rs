@@ -228,7 +228,11 @@ impl Machine {
     fn lacks_route(&self) -> bool {
         self.config.originates
             && self.stage == Stage::ConnectedToNeighbour
-            && (self.neighbourhood().records()).any(|record| record.roles.exits)
+            && self
+                .spread
+                .store
+                .in_view()
+                .any(|stored| stored.record.roles.exits && stored.record.node() != self.me)
     }
 
     /// A node that has the links it looks for, knows exits, and still has no route gives up
@@ -263,7 +267,7 @@ impl Machine {
     /// Two nodes that were neighbours and do not see each other any more: perhaps the mesh has
     /// parted between them. Even a full node makes room then, as seldom as for a splice.
     pub(super) fn make_way_for_reunion(&mut self, node: &NodeKey) -> bool {
-        let lost = self.book.remembers(node) && self.neighbourhood().record(node).is_none();
+        let lost = self.book.remembers(node) && !self.spread.store.sees(node);
         let Some(spare) = self.sparable().filter(|_| lost) else {
             return false;
         };
@@ -280,9 +284,9 @@ impl Machine {
         if self.links.is_empty() {
             return;
         }
-        let view = self.neighbourhood();
+        let store = &self.spread.store;
         let past = self.book.past(self.now.mono);
-        let unseen = past.filter(|past| view.record(&past.node).is_none());
+        let unseen = past.filter(|past| !store.sees(&past.node));
         let unseen = unseen.map(|past| (past.node, past.addresses.clone()));
         let mut unseen: Vec<(NodeKey, Vec<Address>)> = unseen.collect();
         unseen.retain(|(node, addresses)| !addresses.is_empty() && !self.engaged(node));

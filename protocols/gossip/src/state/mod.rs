@@ -248,7 +248,7 @@ impl Machine {
             sources: Sources::default(),
             intro: Introductions::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
-            spread: Spread::new(me, config.radius, start.last_version),
+            spread: Spread::new(config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
                 seek_pause: timing.seek_first,
@@ -368,9 +368,19 @@ impl Machine {
         self.stage
     }
 
-    /// The picture as of the last [`Event::NeighbourhoodChanged`].
+    /// The picture as of the last [`Event::NeighbourhoodChanged`]. Made when it is first asked for.
     pub fn neighbourhood(&self) -> Arc<Neighbourhood> {
-        self.spread.snapshot()
+        self.picture()
+    }
+
+    /// How many records are held, this node's own among them.
+    pub fn records_held(&self) -> usize {
+        self.spread.store.len()
+    }
+
+    /// How many neighbours there are.
+    pub fn degree(&self) -> usize {
+        self.links.len()
     }
 
     /// The node's links, for its operator.
@@ -674,18 +684,29 @@ impl Machine {
         }
     }
 
-    fn has_route(&self) -> bool {
-        let starts = |wanted: fn(EntryFor) -> bool| {
-            self.each_link()
-                .filter(move |(_, _, link)| wanted(link.entry()))
-                .map(|(_, conn, _)| conn.peer)
-        };
-        let start: Vec<NodeKey> = if self.config.originates {
-            starts(EntryFor::ours).collect()
+    /// Neighbours on whose links our circuits begin; where there are none of our own, those on
+    /// which they could.
+    fn starts(&self) -> Vec<NodeKey> {
+        let wanted = if self.config.originates {
+            EntryFor::ours
         } else {
-            starts(EntryFor::listed).collect()
+            EntryFor::listed
         };
+        let links = self.each_link();
+        let wanted = links.filter(|(_, _, link)| wanted(link.entry()));
+        wanted.map(|(_, conn, _)| conn.peer).collect()
+    }
+
+    fn has_route(&self) -> bool {
+        let start = self.starts();
         route_exists(&self.spread.store, self.me, &start, self.config.min_hops)
+    }
+
+    /// The way that a circuit of this node to another one could take, the other one last. For
+    /// simulations: real circuits are routed elsewhere.
+    pub(crate) fn path_to(&self, node: &NodeKey) -> Option<Vec<NodeKey>> {
+        let most = usize::from(crate::config::MAX_HOPS);
+        stage::path_to(&self.spread.store, self.me, &self.starts(), node, most)
     }
 
     fn new_walk_id(&mut self) -> WalkId {

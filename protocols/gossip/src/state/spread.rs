@@ -5,13 +5,12 @@
 //! within `radius - 1` of itself. So what it tells one neighbour never shows
 //! on which entry link it learned it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
-use super::store::{Insert, Store};
+use super::store::{Insert, Slot, Store};
 use super::{ConnId, Machine};
 use crate::bucket::TokenBucket;
 use crate::event::{DownReason, Event};
@@ -30,7 +29,7 @@ const VERSION_BLOCK: u64 = 64;
 /// Splices this node takes part in: at once, and per second (four an hour). Guess, from "a few".
 const SPLICES: (u32, f64) = (6, 4.0 / 3600.0);
 
-/// A digest: one hash for each sixteenth of the key space.
+/// A digest: one sum for each sixteenth of the key space.
 type Buckets = [[u8; BUCKET_LEN]; DIGEST_BUCKETS];
 
 /// Records and what is to be told of them.
@@ -38,34 +37,28 @@ pub(super) struct Spread {
     pub(super) store: Store,
     /// Not of records, but it lives as long.
     pub(super) splices: TokenBucket,
-    me: NodeKey,
     own: Option<Arc<SignedRecord>>,
     last_version: u64,
     stored_version: u64,
-    /// What we tell neighbours: records within `radius - 1` over listed edges.
-    told: BTreeMap<NodeKey, u8>,
-    changed: BTreeSet<NodeKey>,
     topology: bool,
     flush_at: Option<Duration>,
     sweep_at: Duration,
-    snapshot: Option<Arc<Neighbourhood>>,
+    /// The picture for the host, made when somebody wants to see it.
+    snapshot: RefCell<Option<Arc<Neighbourhood>>>,
 }
 
 impl Spread {
-    pub(super) fn new(me: NodeKey, radius: u8, last_version: u64) -> Self {
+    pub(super) fn new(radius: u8, last_version: u64) -> Self {
         Self {
             store: Store::new(radius),
             splices: TokenBucket::new(SPLICES.0, SPLICES.1, Duration::ZERO),
-            me,
             own: None,
             last_version,
             stored_version: last_version,
-            told: BTreeMap::new(),
-            changed: BTreeSet::new(),
             topology: false,
             flush_at: None,
             sweep_at: Duration::ZERO,
-            snapshot: None,
+            snapshot: RefCell::new(None),
         }
     }
 
@@ -74,12 +67,6 @@ impl Spread {
             self.flush_at
                 .map_or(self.sweep_at, |at| at.min(self.sweep_at)),
         )
-    }
-
-    pub(super) fn snapshot(&self) -> Arc<Neighbourhood> {
-        self.snapshot
-            .clone()
-            .expect("the first picture is made when the machine is")
     }
 
     /// The own record as it travels.
@@ -185,7 +172,6 @@ impl Machine {
         if let Insert::Taken { edges_changed } =
             self.spread.store.insert(record, from, self.now.mono)
         {
-            self.spread.changed.insert(node);
             self.spread.topology |= edges_changed;
             self.spread
                 .flush_by(self.now.mono + self.config.timing.push_delay);
@@ -222,7 +208,7 @@ impl Machine {
         }
     }
 
-    /// Looks at what changed: makes the picture, pushes news, drops what is out of reach.
+    /// Looks at what changed: measures distances, pushes news, drops what is out of reach.
     pub(super) fn flush(&mut self) {
         let now = self.now.mono;
         self.spread.flush_at = None;
@@ -232,46 +218,37 @@ impl Machine {
             topology = true;
         }
         if topology {
-            self.survey();
+            let links: Vec<NodeKey> = self.links.keys().copied().collect();
+            let grace = self.config.timing.orphan_grace;
+            let store = &mut self.spread.store;
+            store.survey(self.me, links, now, self.now.unix, grace);
         }
-        let changed = std::mem::take(&mut self.spread.changed);
-        self.push(&changed);
-        if topology || !changed.is_empty() {
-            self.update_snapshot();
+        let (any, news) = self.spread.store.take_changed();
+        self.push(&news);
+        if topology || any {
+            self.spread.snapshot.take();
+            self.event(Event::NeighbourhoodChanged);
+            self.update_stage();
+            self.reconsider_entry();
+            self.plan_rewire();
         }
         if let Some(past) = self.book.take_changed() {
             self.event(Event::Remember(past));
         }
     }
 
-    /// Measures distances anew. What came into the part that we tell of counts as changed.
-    fn survey(&mut self) {
-        let spread = &mut self.spread;
-        let radius = self.config.radius;
-        let told = spread.store.reach([spread.me], 0, radius - 1);
-        let new = told.keys().filter(|node| !spread.told.contains_key(*node));
-        spread.changed.extend(new.copied());
-        spread.told = told;
-        let mut near = spread.store.reach(self.links.keys().copied(), 1, radius);
-        near.insert(spread.me, 0);
-        let grace = self.config.timing.orphan_grace;
-        spread
-            .store
-            .sweep(&near, self.now.mono, self.now.unix, grace);
-    }
-
     /// Sends changed records to every neighbour that has not told us of them.
-    fn push(&mut self, changed: &BTreeSet<NodeKey>) {
+    fn push(&mut self, changed: &[Slot]) {
+        if changed.is_empty() {
+            return;
+        }
         let links: Vec<ConnId> = self.links.values().copied().collect();
         for id in links {
-            let news = changed
-                .iter()
-                .filter(|node| self.spread.told.contains_key(*node))
-                .filter_map(|node| {
-                    let stored = self.spread.store.stored(node)?;
-                    let new = !stored.heard.contains(&id) && stored.record.expires > self.now.unix;
-                    new.then(|| stored.record.bytes().to_vec())
-                });
+            let news = changed.iter().filter_map(|slot| {
+                let stored = self.spread.store.at(*slot)?;
+                let new = !stored.heard.contains(&id) && stored.record.expires > self.now.unix;
+                new.then(|| stored.record.bytes().to_vec())
+            });
             let news: Vec<Vec<u8>> = news.collect();
             self.send_records(id, &news);
         }
@@ -283,91 +260,101 @@ impl Machine {
         }
     }
 
-    fn update_snapshot(&mut self) {
+    /// The picture as it is now.
+    pub(super) fn picture(&self) -> Arc<Neighbourhood> {
+        let mut snapshot = self.spread.snapshot.borrow_mut();
+        Arc::clone(snapshot.get_or_insert_with(|| Arc::new(self.paint())))
+    }
+
+    fn paint(&self) -> Neighbourhood {
         let store = &self.spread.store;
-        let reach = store.reach(self.links.keys().copied(), 1, self.config.radius);
-        let others = reach.keys().filter(|node| **node != self.me);
-        let records = others
-            .filter_map(|node| Some((*node, Arc::clone(store.get(node)?))))
-            .collect();
-        let within = |node: &NodeKey| *node == self.me || reach.contains_key(node);
-        let edges = reach
-            .keys()
-            .chain([&self.me])
-            .map(|node| (*node, store.mutual(node).filter(within).collect()));
-        let picture = Neighbourhood {
+        let own = self.spread.own.clone();
+        let others = || {
+            store
+                .in_view()
+                .filter(|stored| stored.record.node() != self.me)
+        };
+        let records = others().map(|stored| (stored.record.node(), Arc::clone(&stored.record)));
+        let within = |node: &NodeKey| store.sees(node);
+        let nodes = others().map(|stored| stored.record.node()).chain([self.me]);
+        let edges = nodes.map(|node| {
+            let mut edges: Vec<NodeKey> = store.mutual(&node).filter(within).collect();
+            edges.sort_unstable();
+            (node, edges)
+        });
+        Neighbourhood {
             me: self.me,
-            own: self
-                .spread
-                .own
-                .clone()
-                .expect("the own record is made when the machine is"),
-            records,
+            own: own.expect("the own record is made when the machine is"),
+            records: records.collect(),
             edges: edges.collect(),
             links: self.link_views(),
-        };
-        self.spread.snapshot = Some(Arc::new(picture));
-        self.event(Event::NeighbourhoodChanged);
-        self.update_stage();
-        self.reconsider_entry();
-        self.plan_rewire();
+        }
     }
 
     /// The records that both ends of a link should hold: what either tells the other.
-    fn common(&self, peer: NodeKey) -> BTreeSet<NodeKey> {
+    fn common(&mut self, peer: NodeKey) -> Vec<Slot> {
         let radius = self.config.radius - 1;
-        let store = &self.spread.store;
-        let mut common: BTreeSet<NodeKey> = store.reach([self.me], 0, radius).into_keys().collect();
-        common.extend(store.reach([peer], 0, radius).into_keys());
-        common.retain(|node| {
+        let (me, unix) = (self.me, self.now.unix);
+        let store = &mut self.spread.store;
+        let mut common = store.around(me, radius).to_vec();
+        common.extend_from_slice(store.around(peer, radius));
+        common.sort_unstable();
+        common.dedup();
+        common.retain(|slot| {
             store
-                .get(node)
-                .is_some_and(|record| record.expires > self.now.unix)
+                .at(*slot)
+                .is_some_and(|stored| stored.record.expires > unix)
         });
         common
     }
 
-    fn entry(&self, node: &NodeKey) -> Option<DigestEntry> {
-        let record = self.spread.store.get(node)?;
-        let hash = *record.hash().first_chunk().expect("a hash has 32 bytes");
-        Some(DigestEntry {
-            node: *node,
-            version: record.version,
-            hash,
-        })
+    fn record_at(&self, slot: Slot) -> Option<&Arc<SignedRecord>> {
+        Some(&self.spread.store.at(slot)?.record)
     }
 
-    /// How far away a node is that we tell of. What is nearer is sent first: so an edge leads to
-    /// each record when it arrives.
-    fn told_at(&self, node: &NodeKey) -> u8 {
-        self.spread.told.get(node).copied().unwrap_or(u8::MAX)
+    /// In order of keys.
+    fn entries(&self, common: &[Slot], mask: u16) -> Vec<DigestEntry> {
+        let records = common.iter().filter_map(|slot| self.record_at(*slot));
+        let listed = records.filter(|record| mask & (1 << bucket_of(&record.node())) != 0);
+        let mut entries: Vec<DigestEntry> = listed
+            .map(|record| DigestEntry {
+                node: record.node(),
+                version: record.version,
+                hash: short_hash(record),
+            })
+            .collect();
+        entries.sort_unstable_by_key(|entry| entry.node);
+        entries
     }
 
-    fn digest(&self, common: &BTreeSet<NodeKey>) -> Buckets {
-        let mut hashers: [Sha256; DIGEST_BUCKETS] = std::array::from_fn(|_| Sha256::new());
-        for entry in common.iter().filter_map(|node| self.entry(node)) {
-            let hasher = &mut hashers[bucket_of(&entry.node)];
-            hasher.update(entry.node.0);
-            hasher.update(entry.version.to_be_bytes());
-            hasher.update(entry.hash);
+    /// The bytes of records, nearest first: so an edge leads to each when it arrives.
+    fn nearest_first(&self, mut slots: Vec<Slot>) -> Vec<Vec<u8>> {
+        let store = &self.spread.store;
+        slots.sort_by_key(|slot| store.told(*slot).unwrap_or(u8::MAX));
+        let records = slots.into_iter().filter_map(|slot| self.record_at(slot));
+        records.map(|record| record.bytes().to_vec()).collect()
+    }
+
+    /// A record's hash says everything about it, so adding hashes up is enough, and cheap.
+    fn digest(&self, common: &[Slot]) -> Buckets {
+        let mut sums = [0u64; DIGEST_BUCKETS];
+        for record in common.iter().filter_map(|slot| self.record_at(*slot)) {
+            let sum = &mut sums[bucket_of(&record.node())];
+            *sum = sum.wrapping_add(u64::from_be_bytes(short_hash(record)));
         }
-        hashers.map(|hasher| {
-            *hasher
-                .finalize()
-                .first_chunk()
-                .expect("a hash has 32 bytes")
-        })
+        sums.map(u64::to_be_bytes)
     }
 
     pub(super) fn send_digest(&mut self, id: ConnId) {
         let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else {
             return;
         };
-        let digest = self.digest(&self.common(peer));
+        let common = self.common(peer);
+        let digest = self.digest(&common);
         self.send(id, Message::Digest(digest));
     }
 
-    /// Takes from the bucket for digests; `false` when the peer asks too often.
+    /// Takes from the bucket for digests; `None` when the peer asks too often.
     fn may_digest(&mut self, id: ConnId) -> Option<NodeKey> {
         let now = self.now.mono;
         let conn = self.conns.get_mut(&id)?;
@@ -385,13 +372,8 @@ impl Machine {
         if mask == 0 {
             return;
         }
-        let listed = common
-            .iter()
-            .filter(|node| mask & (1 << bucket_of(node)) != 0);
-        let entries = listed
-            .filter_map(|node| self.entry(node))
-            .take(MAX_DIGEST_ENTRIES)
-            .collect();
+        let mut entries = self.entries(&common, mask);
+        entries.truncate(MAX_DIGEST_ENTRIES);
         self.send(id, Message::DigestList { mask, entries });
     }
 
@@ -404,10 +386,8 @@ impl Machine {
             .map(|entry| (entry.node, entry.version))
             .collect();
         let older = |node: &NodeKey, version: u64| {
-            self.spread
-                .store
-                .get(node)
-                .is_none_or(|record| record.version < version)
+            let held = self.spread.store.get(node);
+            held.is_none_or(|record| record.version < version)
         };
         let wanted: Vec<NodeKey> = theirs
             .iter()
@@ -415,20 +395,18 @@ impl Machine {
             .map(|(node, _)| *node)
             .take(MAX_WANTED)
             .collect();
-        let common = self.common(peer);
-        let ours = common
-            .iter()
-            .filter(|node| mask & (1 << bucket_of(node)) != 0 && **node != peer);
-        let mut ours: Vec<&NodeKey> = ours.collect();
-        ours.sort_by_key(|node| self.told_at(node));
-        let news = ours.into_iter().filter_map(|node| {
-            let record = self.spread.store.get(node)?;
-            let newer = theirs
-                .get(node)
-                .is_none_or(|version| *version < record.version);
-            newer.then(|| record.bytes().to_vec())
+        let mut common = self.common(peer);
+        common.retain(|slot| {
+            self.record_at(*slot).is_some_and(|record| {
+                let node = record.node();
+                let asked = mask & (1 << bucket_of(&node)) != 0 && node != peer;
+                asked
+                    && theirs
+                        .get(&node)
+                        .is_none_or(|version| *version < record.version)
+            })
         });
-        let news: Vec<Vec<u8>> = news.collect();
+        let news = self.nearest_first(common);
         if !wanted.is_empty() {
             self.send(id, Message::Want(wanted));
         }
@@ -440,18 +418,21 @@ impl Machine {
             return;
         };
         // Only what we would tell anyway: nobody may ask what else we hold.
-        let common = self.common(peer);
-        let asked: BTreeSet<&NodeKey> = keys.iter().filter(|key| common.contains(*key)).collect();
-        let mut asked: Vec<&NodeKey> = asked.into_iter().collect();
-        asked.sort_by_key(|node| self.told_at(node));
-        let records = asked
-            .into_iter()
-            .filter_map(|key| Some(self.spread.store.get(key)?.bytes().to_vec()));
-        let records: Vec<Vec<u8>> = records.collect();
+        let mut common = self.common(peer);
+        let asked: BTreeSet<Slot> = keys
+            .iter()
+            .filter_map(|key| self.spread.store.slot(key))
+            .collect();
+        common.retain(|slot| asked.contains(slot));
+        let records = self.nearest_first(common);
         self.send_records(id, &records);
     }
 }
 
 fn bucket_of(node: &NodeKey) -> usize {
     usize::from(node.0[0] >> 4)
+}
+
+fn short_hash(record: &SignedRecord) -> [u8; BUCKET_LEN] {
+    *record.hash().first_chunk().expect("a hash has 32 bytes")
 }

@@ -1,7 +1,9 @@
 //! Whether a route exists: the question behind the stage `RouteFound`. Which
 //! route to take is not decided here, nor anywhere in this crate.
 
-use super::store::Store;
+use std::collections::HashMap;
+
+use super::store::{Slot, Store};
 use crate::key::NodeKey;
 
 /// Most steps of one search; a search that needs more counts as failed. Guess: radius 4 needs
@@ -11,38 +13,83 @@ const MAX_STEPS: u32 = 20_000;
 /// Whether a path of exactly `hops` different nodes leads from one of the `start` nodes over
 /// listed edges, never through `me`, to an exit, with only nodes that route before it.
 pub(super) fn route_exists(store: &Store, me: NodeKey, start: &[NodeKey], hops: u8) -> bool {
-    let mut steps = 0;
-    let mut path = vec![me];
-    start
-        .iter()
-        .any(|first| extend(store, &mut path, *first, hops, &mut steps))
+    let mut search = Search {
+        store,
+        path: Vec::with_capacity(usize::from(hops) + 1),
+        steps: 0,
+    };
+    // Our own record is always held, once it has been made.
+    search.path.extend(store.slot(&me));
+    let mut slots = start.iter().filter_map(|node| store.slot(node));
+    slots.any(|first| search.extend(first, hops))
 }
 
-fn extend(
+/// A shortest path over listed edges from one of the `start` nodes to `to`, never through `me`,
+/// with only nodes that route before it: how a circuit could go there. At most `most` nodes.
+pub(super) fn path_to(
     store: &Store,
-    path: &mut Vec<NodeKey>,
-    next: NodeKey,
-    left: u8,
-    steps: &mut u32,
-) -> bool {
-    *steps += 1;
-    if *steps > MAX_STEPS || path.contains(&next) {
-        return false;
+    me: NodeKey,
+    start: &[NodeKey],
+    to: &NodeKey,
+    most: usize,
+) -> Option<Vec<NodeKey>> {
+    let goal = store.slot(to)?;
+    let own = store.slot(&me);
+    let mut came: HashMap<Slot, Option<Slot>> = HashMap::new();
+    let mut ring: Vec<Slot> = start.iter().filter_map(|node| store.slot(node)).collect();
+    came.extend(ring.iter().map(|slot| (*slot, None)));
+    for _ in 0..most {
+        if came.contains_key(&goal) {
+            let back = std::iter::successors(Some(goal), |slot| came.get(slot).copied().flatten());
+            let mut path: Vec<NodeKey> = back
+                .filter_map(|slot| Some(store.at(slot)?.record.node()))
+                .collect();
+            path.reverse();
+            return Some(path);
+        }
+        let mut next = Vec::new();
+        for slot in ring {
+            let routes = store.at(slot).is_some_and(|s| s.record.roles.routes);
+            for other in store.edges(slot).iter().filter(|_| routes) {
+                if Some(*other) != own && !came.contains_key(other) {
+                    came.insert(*other, Some(slot));
+                    next.push(*other);
+                }
+            }
+        }
+        ring = next;
     }
-    let Some(record) = store.get(&next) else {
-        return false;
-    };
-    if left <= 1 {
-        return record.roles.exits;
+    None
+}
+
+struct Search<'a> {
+    store: &'a Store,
+    path: Vec<Slot>,
+    steps: u32,
+}
+
+impl Search<'_> {
+    fn extend(&mut self, next: Slot, left: u8) -> bool {
+        self.steps += 1;
+        if self.steps > MAX_STEPS || self.path.contains(&next) {
+            return false;
+        }
+        let Some(record) = self.store.at(next).map(|stored| &stored.record) else {
+            return false;
+        };
+        if left <= 1 {
+            return record.roles.exits;
+        }
+        if !record.roles.routes {
+            return false;
+        }
+        self.path.push(next);
+        let store = self.store;
+        let found = store
+            .edges(next)
+            .iter()
+            .any(|node| self.extend(*node, left - 1));
+        self.path.pop();
+        found
     }
-    if !record.roles.routes {
-        return false;
-    }
-    path.push(next);
-    let onward: Vec<NodeKey> = store.mutual(&next).collect();
-    let found = onward
-        .into_iter()
-        .any(|node| extend(store, path, node, left - 1, steps));
-    path.pop();
-    found
 }

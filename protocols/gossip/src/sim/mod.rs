@@ -1,15 +1,21 @@
 //! A seeded simulator: many machines in one thread, virtual time, links with
-//! latency, nodes that cannot be dialled, deaths, restarts and partitions. The
-//! machines are those of production; messages are encoded and decoded, so
-//! bytes and bounds are real. Equal seeds give equal runs.
+//! latency, nodes that cannot be dialled, deaths, restarts and partitions, and
+//! attackers ([`attack`]). The machines are those of production. Equal seeds give
+//! equal runs.
 //!
-//! What is cheaper than in production: each record's signature is checked
-//! once for all nodes. What is not simulated: bandwidth, and TCP beneath the
-//! messages (they arrive in order, after the latency, or the connection ends).
+//! What is cheaper than in production: each record's signature is checked once
+//! for all nodes; in a lean run ([`Sim::lean`]) messages are handed over without
+//! being encoded and decoded, their sizes counted all the same. What is not
+//! simulated: bandwidth, and TCP beneath the messages (they arrive in order,
+//! after the latency, or the connection ends). Circuits, which carry some
+//! introductions, are simulated as a path over listed links that works when all
+//! nodes on it are honest and alive.
 
-use std::cell::RefCell;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+pub mod attack;
+mod clockwork;
+mod count;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,24 +28,29 @@ use rand_core::SeedableRng as _;
 use crate::address::Address;
 use crate::config::Config;
 use crate::descriptor::Descriptor;
-use crate::event::{DownReason, Event, Remembered, SeedFailure, Stage, Start};
+use crate::event::{ASK_TIMEOUT, DownReason, Event, Remembered, SeedFailure, Stage, Start};
 use crate::key::NodeKey;
 use crate::neighbourhood::EntryFor;
-use crate::record::{RecordError, SignedRecord};
+use crate::record::{RecordError, SIGNATURE_LEN, SignedRecord};
 use crate::state::{ConnId, Input, Machine, Now, Output, Verifier};
 use crate::wire::Message;
+
+use clockwork::Clockwork;
+pub use count::{NodeCount, POOR_BELOW};
 
 /// Seconds since 1970 at the beginning of every run.
 pub const EPOCH: u64 = 1_700_000_000;
 /// The TCP port on which simulated nodes listen.
 pub const PORT: u16 = 4000;
 /// Records whose verification is remembered; when there are more, all are forgotten. 1 KiB each.
-const VERIFIED_MAX: usize = 200_000;
+const VERIFIED_MAX: usize = 400_000;
+/// Events kept of each node in a run that is not lean.
+const MAX_EVENTS: usize = 10_000;
 
 /// How links behave.
 #[derive(Debug, Clone, Copy)]
 pub struct Network {
-    /// One-way latency: each pair of nodes draws one from here to `latency_max`.
+    /// One-way latency: each pair of nodes draws one, evenly, from here to `latency_max`.
     pub latency_min: Duration,
     /// See `latency_min`.
     pub latency_max: Duration,
@@ -81,21 +92,76 @@ pub struct Captured {
     pub bytes: Vec<u8>,
 }
 
+/// Something at an address that speaks gossip as it likes: see [`attack`]. Driven as a
+/// [`Machine`] is.
+pub trait Actor: Send {
+    /// Takes in what happened.
+    fn handle(&mut self, now: Now, input: Input);
+    /// What to do next.
+    fn poll_output(&mut self) -> Option<Output>;
+    /// When to call [`Actor::on_timeout`].
+    fn poll_timeout(&self) -> Duration;
+    /// Does what is due by itself.
+    fn on_timeout(&mut self, now: Now);
+}
+
+/// What lives at a node's address.
+enum Body {
+    Machine(Box<Machine>),
+    Actor(Box<dyn Actor>),
+}
+
+impl Body {
+    fn handle(&mut self, now: Now, input: Input) {
+        match self {
+            Self::Machine(machine) => machine.handle(now, input),
+            Self::Actor(actor) => actor.handle(now, input),
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        match self {
+            Self::Machine(machine) => machine.poll_output(),
+            Self::Actor(actor) => actor.poll_output(),
+        }
+    }
+
+    fn poll_timeout(&self) -> Duration {
+        match self {
+            Self::Machine(machine) => machine.poll_timeout(),
+            Self::Actor(actor) => actor.poll_timeout(),
+        }
+    }
+
+    fn on_timeout(&mut self, now: Now) {
+        match self {
+            Self::Machine(machine) => machine.on_timeout(now),
+            Self::Actor(actor) => actor.on_timeout(now),
+        }
+    }
+}
+
+/// Verified records by their signatures.
+type Verified = HashMap<[u8; SIGNATURE_LEN], Arc<SignedRecord>>;
+
 /// Checks each record once for all nodes.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<BTreeMap<Vec<u8>, Arc<SignedRecord>>>>);
+struct Shared(Arc<Mutex<Verified>>);
 
 impl Verifier for Shared {
     fn verify(&mut self, bytes: &[u8]) -> Result<Arc<SignedRecord>, RecordError> {
+        let signature = *bytes.last_chunk().ok_or(RecordError::Layout)?;
         let mut known = self.0.lock().expect("no holder panics");
-        if let Some(record) = known.get(bytes) {
+        if let Some(record) = known.get(&signature)
+            && record.bytes() == bytes
+        {
             return Ok(Arc::clone(record));
         }
         let record = Arc::new(SignedRecord::parse(bytes)?);
         if known.len() >= VERIFIED_MAX {
             known.clear();
         }
-        known.insert(bytes.to_vec(), Arc::clone(&record));
+        known.insert(signature, Arc::clone(&record));
         Ok(record)
     }
 }
@@ -105,12 +171,26 @@ struct Node {
     keys: ed25519::Keypair,
     key: NodeKey,
     ip: IpAddr,
-    machine: Option<Machine>,
+    body: Option<Body>,
+    /// What to be instead of a machine, from the next birth on.
+    actor: Option<Box<dyn Actor>>,
+    attacker: bool,
     wake: Duration,
     version: u64,
     remembered: Vec<Remembered>,
     events: VecDeque<(Duration, Event)>,
     births: u64,
+    conns: BTreeSet<ConnId>,
+    count: NodeCount,
+}
+
+impl Node {
+    fn machine(&self) -> Option<&Machine> {
+        match &self.body {
+            Some(Body::Machine(machine)) => Some(machine),
+            _ => None,
+        }
+    }
 }
 
 struct Connection {
@@ -120,7 +200,12 @@ struct Connection {
     last: [Duration; 2],
 }
 
-#[derive(Debug)]
+/// A message under way.
+enum Parcel {
+    Bytes(Vec<u8>),
+    Message(Box<Message>),
+}
+
 enum What {
     Wake(usize),
     Birth(usize),
@@ -137,12 +222,29 @@ enum What {
     Deliver {
         conn: ConnId,
         to: usize,
-        bytes: Vec<u8>,
+        parcel: Parcel,
     },
     Ended {
         conn: ConnId,
         at: usize,
     },
+    Asked {
+        host_call: u64,
+        to: usize,
+        payload: Vec<u8>,
+    },
+    Answered {
+        at: usize,
+        call: u64,
+        payload: Option<Vec<u8>>,
+    },
+}
+
+/// A question in a circuit whose answer is still to come.
+struct Asking {
+    from: usize,
+    call: u64,
+    way: Duration,
 }
 
 /// A mesh in virtual time.
@@ -151,20 +253,21 @@ pub struct Sim {
     network: Network,
     rng: ChaCha20Rng,
     seed: u64,
+    lean: bool,
     nodes: Vec<Node>,
-    by_key: BTreeMap<NodeKey, usize>,
-    by_ip: BTreeMap<IpAddr, usize>,
-    conns: BTreeMap<ConnId, Connection>,
-    next_conn: u64,
-    queue: BinaryHeap<Reverse<(Duration, u64)>>,
-    happenings: BTreeMap<u64, What>,
-    next_event: u64,
+    by_key: HashMap<NodeKey, usize>,
+    by_ip: HashMap<IpAddr, usize>,
+    conns: Vec<Option<Connection>>,
+    clockwork: Clockwork<What>,
     verifier: Shared,
-    /// Index of the part of the network each node is in.
-    part: BTreeMap<usize, u8>,
-    capture: Option<RefCell<Vec<Captured>>>,
+    asking: BTreeMap<u64, Asking>,
+    asked: u64,
+    /// The part of the network each node is in.
+    part: Vec<u8>,
+    capture: Option<Vec<Captured>>,
     bytes: u64,
     messages: u64,
+    born: usize,
     /// Highest number of neighbours any node ever had.
     worst_degree: usize,
 }
@@ -177,21 +280,28 @@ impl Sim {
             network,
             rng: ChaCha20Rng::seed_from_u64(seed),
             seed,
+            lean: false,
             nodes: Vec::new(),
-            by_key: BTreeMap::new(),
-            by_ip: BTreeMap::new(),
-            conns: BTreeMap::new(),
-            next_conn: 0,
-            queue: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
-            next_event: 0,
+            by_key: HashMap::new(),
+            by_ip: HashMap::new(),
+            conns: Vec::new(),
+            clockwork: Clockwork::new(),
             verifier: Shared::default(),
-            part: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            asked: 0,
+            part: Vec::new(),
             capture: None,
             bytes: 0,
             messages: 0,
+            born: 0,
             worst_degree: 0,
         }
+    }
+
+    /// From now on messages are not encoded and decoded, and events are not kept: several times as
+    /// fast, with the same outcome.
+    pub fn lean(&mut self) {
+        self.lean = true;
     }
 
     /// Adds a node that is born after `delay`. Returns its index.
@@ -212,16 +322,35 @@ impl Sim {
             keys,
             key,
             ip,
-            machine: None,
+            body: None,
+            actor: None,
+            attacker: false,
             wake: Duration::MAX,
             version: 0,
             remembered: Vec::new(),
             events: VecDeque::new(),
             births: 0,
+            conns: BTreeSet::new(),
+            count: NodeCount::default(),
         });
         self.by_key.insert(key, index);
         self.by_ip.entry(ip).or_insert(index);
-        self.at(self.now + delay, What::Birth(index));
+        self.clockwork.at(self.now + delay, What::Birth(index));
+        index
+    }
+
+    /// Adds an attacker, who is made with the key of its node. Its index is one of a node; it
+    /// counts as alive and has no machine.
+    pub fn add_actor(
+        &mut self,
+        spec: NodeSpec,
+        delay: Duration,
+        make: impl FnOnce(usize, ed25519::Keypair, IpAddr) -> Box<dyn Actor>,
+    ) -> usize {
+        let index = self.add(spec, delay);
+        let node = &mut self.nodes[index];
+        node.attacker = true;
+        node.actor = Some(make(index, node.keys.clone(), node.ip));
         index
     }
 
@@ -267,13 +396,28 @@ impl Sim {
 
     /// A node's machine, while it lives.
     pub fn machine(&self, index: usize) -> Option<&Machine> {
-        self.nodes[index].machine.as_ref()
+        self.nodes[index].machine()
+    }
+
+    /// Whether an attacker lives at the address of a node.
+    pub fn is_attacker(&self, index: usize) -> bool {
+        self.nodes[index].attacker
+    }
+
+    /// What was counted of a node.
+    pub fn count(&self, index: usize) -> &NodeCount {
+        &self.nodes[index].count
+    }
+
+    /// Happenings so far, those to come included.
+    pub fn happenings(&self) -> u64 {
+        self.clockwork.count()
     }
 
     /// A node's machine, to command it; its outputs are taken at the next step.
     pub fn command(&mut self, index: usize, command: impl FnOnce(&mut Machine, Now)) {
         let now = self.clock();
-        if let Some(machine) = self.nodes[index].machine.as_mut() {
+        if let Some(Body::Machine(machine)) = self.nodes[index].body.as_mut() {
             command(machine, now);
         }
         self.drain(index);
@@ -294,10 +438,10 @@ impl Sim {
         self.by_key.get(key).copied()
     }
 
-    /// Indices of living nodes.
+    /// Indices of living nodes, attackers not among them.
     pub fn alive(&self) -> Vec<usize> {
         (0..self.nodes.len())
-            .filter(|i| self.nodes[*i].machine.is_some())
+            .filter(|i| self.nodes[*i].machine().is_some())
             .collect()
     }
 
@@ -308,7 +452,7 @@ impl Sim {
 
     /// Neighbours of a node, with the entry flags.
     pub fn links(&self, index: usize) -> Vec<(NodeKey, EntryFor)> {
-        let machine = self.nodes[index].machine.as_ref();
+        let machine = self.nodes[index].machine();
         machine
             .map(|m| m.links().into_iter().map(|l| (l.node, l.entry)).collect())
             .unwrap_or_default()
@@ -326,21 +470,27 @@ impl Sim {
 
     /// Keeps every message from now on. Costs memory.
     pub fn capture(&mut self) {
-        self.capture = Some(RefCell::default());
+        self.capture = Some(Vec::new());
     }
 
     /// What was captured since it was last taken.
     pub fn take_captured(&mut self) -> Vec<Captured> {
-        self.capture.as_ref().map(RefCell::take).unwrap_or_default()
+        self.capture
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// The node dies without a word; its connections end at once at the other ends when `noticed`,
     /// else they fall silent.
     pub fn kill(&mut self, index: usize, noticed: bool) {
-        self.nodes[index].machine = None;
-        self.nodes[index].wake = Duration::MAX;
-        let mine: Vec<ConnId> = self.conns_of(index);
-        for conn in mine {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.body = None;
+        node.wake = Duration::MAX;
+        node.count.stage(now, Stage::NotConnected);
+        node.count.degree(now, POOR_BELOW, true);
+        for conn in std::mem::take(&mut node.conns) {
             if noticed {
                 self.end(conn, index);
             }
@@ -350,14 +500,12 @@ impl Sim {
     /// A dead node comes back with what it stored, after `delay`; `seeds` replaces its seeds.
     pub fn restart(&mut self, index: usize, seeds: Vec<usize>, delay: Duration) {
         self.nodes[index].spec.seeds = seeds;
-        self.at(self.now + delay, What::Birth(index));
+        self.clockwork.at(self.now + delay, What::Birth(index));
     }
 
     /// Cuts the network: nodes of different parts can't reach each other; links fall silent.
     pub fn partition(&mut self, part: impl Fn(usize) -> u8) {
-        self.part = (0..self.nodes.len())
-            .map(|index| (index, part(index)))
-            .collect();
+        self.part = (0..self.nodes.len()).map(part).collect();
     }
 
     /// Joins all parts again.
@@ -368,7 +516,10 @@ impl Sim {
     /// Runs for some virtual time.
     pub fn run(&mut self, time: Duration) {
         let end = self.now + time;
-        while self.step(end) {}
+        while let Some((time, what)) = self.clockwork.next(end) {
+            self.now = self.now.max(time);
+            self.happen(what);
+        }
         self.now = end;
     }
 
@@ -395,36 +546,38 @@ impl Sim {
             && self
                 .nodes
                 .iter()
-                .filter_map(|node| node.machine.as_ref())
+                .filter_map(Node::machine)
                 .all(|m| m.stage() == Stage::RouteFound)
     }
 
     /// Connected components of living nodes over the links that both ends hold.
     pub fn components(&self) -> usize {
-        let mut left: BTreeSet<usize> = self.alive().into_iter().collect();
-        let mut count = 0;
-        while let Some(first) = left.pop_first() {
-            count += 1;
+        self.component_sizes().len()
+    }
+
+    /// How many living nodes are in each component, in no order.
+    pub fn component_sizes(&self) -> Vec<usize> {
+        let mut left: Vec<bool> = self.nodes.iter().map(|n| n.machine().is_some()).collect();
+        let mut sizes = Vec::new();
+        for first in 0..left.len() {
+            if !std::mem::take(&mut left[first]) {
+                continue;
+            }
+            let mut size = 0;
             let mut queue = vec![first];
             while let Some(index) = queue.pop() {
+                size += 1;
                 for (other, _) in self.links(index) {
                     if let Some(other) = self.index(&other)
-                        && left.remove(&other)
+                        && std::mem::take(&mut left[other])
                     {
                         queue.push(other);
                     }
                 }
             }
+            sizes.push(size);
         }
-        count
-    }
-
-    fn conns_of(&self, index: usize) -> Vec<ConnId> {
-        self.conns
-            .iter()
-            .filter(|(_, c)| c.ends.contains(&index))
-            .map(|(id, _)| *id)
-            .collect()
+        sizes
     }
 
     fn clock(&self) -> Now {
@@ -434,27 +587,6 @@ impl Sim {
         }
     }
 
-    fn at(&mut self, time: Duration, what: What) {
-        self.next_event += 1;
-        self.queue.push(Reverse((time, self.next_event)));
-        self.happenings.insert(self.next_event, what);
-    }
-
-    fn step(&mut self, end: Duration) -> bool {
-        let Some(Reverse((time, id))) = self.queue.peek().copied() else {
-            return false;
-        };
-        if time > end {
-            return false;
-        }
-        self.queue.pop();
-        self.now = self.now.max(time);
-        if let Some(what) = self.happenings.remove(&id) {
-            self.happen(what);
-        }
-        true
-    }
-
     fn happen(&mut self, what: What) {
         match what {
             What::Birth(index) => self.birth(index),
@@ -462,8 +594,8 @@ impl Sim {
                 if self.nodes[index].wake <= self.now {
                     self.nodes[index].wake = Duration::MAX;
                     let now = self.clock();
-                    if let Some(machine) = self.nodes[index].machine.as_mut() {
-                        machine.on_timeout(now);
+                    if let Some(body) = self.nodes[index].body.as_mut() {
+                        body.on_timeout(now);
                     }
                     self.drain(index);
                 }
@@ -474,22 +606,43 @@ impl Sim {
                 addresses,
             } => self.connect(from, peer, &addresses),
             What::DialFailed { at, peer, why } => self.input(at, Input::DialFailed { peer, why }),
-            What::Deliver { conn, to, bytes } => {
-                let open = self
-                    .conns
-                    .get(&conn)
-                    .is_some_and(|c| self.joined(c.ends[0], c.ends[1]));
-                if open {
-                    match Message::decode(&bytes) {
-                        Ok(message) => self.input(to, Input::Message(conn, message)),
-                        Err(_) => self.input(to, Input::Broken(conn, DownReason::Misbehaved)),
-                    }
-                }
-            }
+            What::Deliver { conn, to, parcel } => self.deliver(conn, to, parcel),
             What::Ended { conn, at } => {
-                self.conns.remove(&conn);
+                self.conns[conn.0 as usize] = None;
+                self.nodes[at].conns.remove(&conn);
                 self.input(at, Input::Disconnected(conn));
             }
+            What::Asked {
+                host_call,
+                to,
+                payload,
+            } => self.input(
+                to,
+                Input::Asked {
+                    call: host_call,
+                    payload,
+                },
+            ),
+            What::Answered { at, call, payload } => {
+                self.input(at, Input::Answered { call, payload });
+            }
+        }
+    }
+
+    fn deliver(&mut self, conn: ConnId, to: usize, parcel: Parcel) {
+        let open = self.conns[conn.0 as usize]
+            .as_ref()
+            .is_some_and(|c| self.joined(c.ends[0], c.ends[1]));
+        if !open {
+            return;
+        }
+        let message = match parcel {
+            Parcel::Message(message) => Ok(*message),
+            Parcel::Bytes(bytes) => Message::decode(&bytes),
+        };
+        match message {
+            Ok(message) => self.input(to, Input::Message(conn, message)),
+            Err(_) => self.input(to, Input::Broken(conn, DownReason::Misbehaved)),
         }
     }
 
@@ -502,6 +655,12 @@ impl Sim {
             .collect();
         let node = &mut self.nodes[index];
         node.births += 1;
+        self.born += usize::from(node.births == 1);
+        node.count.born.get_or_insert(now.mono);
+        if let Some(actor) = node.actor.take() {
+            node.body = Some(Body::Actor(actor));
+            return self.drain(index);
+        }
         let mut config = node.spec.config.clone();
         if node.spec.dialable {
             config.advertise = vec![std::net::SocketAddr::new(node.ip, PORT).into()];
@@ -519,14 +678,9 @@ impl Sim {
         let rng =
             ChaCha20Rng::seed_from_u64(self.seed ^ ((index as u64) << 20) ^ (node.births << 50));
         let verifier = Box::new(self.verifier.clone());
-        node.machine = Some(Machine::with_verifier(
-            config,
-            node.keys.clone(),
-            start,
-            rng,
-            now,
-            verifier,
-        ));
+        let keys = node.keys.clone();
+        let machine = Machine::with_verifier(config, keys, start, rng, now, verifier);
+        node.body = Some(Body::Machine(Box::new(machine)));
         self.drain(index);
     }
 
@@ -543,7 +697,7 @@ impl Sim {
     }
 
     fn joined(&self, a: usize, b: usize) -> bool {
-        self.part.get(&a) == self.part.get(&b)
+        self.part.get(a) == self.part.get(b)
     }
 
     fn latency(&self, a: usize, b: usize) -> Duration {
@@ -559,13 +713,13 @@ impl Sim {
             .find_map(|address| {
                 let index = *self.by_ip.get(&address.ip()?)?;
                 let node = &self.nodes[index];
-                (node.machine.is_some() && node.spec.dialable && self.joined(from, index))
+                (node.body.is_some() && node.spec.dialable && self.joined(from, index))
                     .then_some(index)
             });
         // Several nodes may share an address; the one that is meant answers, as by its own port.
         let meant = self.by_key.get(&peer).copied().filter(|index| {
             let node = &self.nodes[*index];
-            node.machine.is_some()
+            node.body.is_some()
                 && node.spec.dialable
                 && self.joined(from, *index)
                 && addresses
@@ -574,7 +728,7 @@ impl Sim {
         });
         let Some(to) = meant.or(listening) else {
             let at = self.now + self.network.dial_failure;
-            return self.at(
+            return self.clockwork.at(
                 at,
                 What::DialFailed {
                     at: from,
@@ -592,17 +746,16 @@ impl Sim {
                 },
             );
         }
-        self.next_conn += 1;
-        let conn = ConnId(self.next_conn);
-        let latency = self.latency(from, to);
-        self.conns.insert(
-            conn,
-            Connection {
-                ends: [from, to],
-                latency,
-                last: [self.now; 2],
-            },
-        );
+        let conn = ConnId(self.conns.len() as u64);
+        self.conns.push(Some(Connection {
+            ends: [from, to],
+            latency: self.latency(from, to),
+            last: [self.now; 2],
+        }));
+        for end in [from, to] {
+            self.nodes[end].conns.insert(conn);
+        }
+        self.nodes[from].count.known_to.insert(to as u32);
         let address = |index: usize, port: u16| {
             Some(std::net::SocketAddr::new(self.nodes[index].ip, port).into())
         };
@@ -630,108 +783,186 @@ impl Sim {
 
     fn input(&mut self, index: usize, input: Input) {
         let now = self.clock();
-        if let Some(machine) = self.nodes[index].machine.as_mut() {
-            machine.handle(now, input);
+        if let Some(body) = self.nodes[index].body.as_mut() {
+            body.handle(now, input);
             self.drain(index);
         }
     }
 
     fn drain(&mut self, index: usize) {
-        while let Some(output) = self.nodes[index]
-            .machine
-            .as_mut()
-            .and_then(Machine::poll_output)
-        {
+        while let Some(output) = self.nodes[index].body.as_mut().and_then(Body::poll_output) {
             self.output(index, output);
         }
-        let Some(machine) = self.nodes[index].machine.as_ref() else {
+        let node = &mut self.nodes[index];
+        if let Some(Body::Machine(machine)) = &node.body {
+            let degree = machine.degree();
+            self.worst_degree = self.worst_degree.max(degree);
+            node.count.degree(self.now, degree, self.born >= 3);
+        }
+        let Some(wake) = node.body.as_ref().map(Body::poll_timeout) else {
             return;
         };
-        let degree = machine.links().len();
-        let wake = machine.poll_timeout().max(self.now);
-        self.worst_degree = self.worst_degree.max(degree);
-        if wake < self.nodes[index].wake {
-            self.nodes[index].wake = wake;
-            self.at(wake, What::Wake(index));
+        let wake = wake.max(self.now);
+        if wake < node.wake {
+            node.wake = wake;
+            self.clockwork.at(wake, What::Wake(index));
         }
     }
 
     fn output(&mut self, index: usize, output: Output) {
         match output {
-            Output::Dial { peer, addresses } => {
-                let other = self.by_key.get(&peer).copied().unwrap_or(index);
-                // TCP and noise: three one-way trips before either side may speak.
-                let at = self.now + self.latency(index, other) * 3;
-                self.at(
-                    at,
-                    What::Connect {
-                        from: index,
-                        peer,
-                        addresses,
-                    },
-                );
-            }
-            Output::Send(conn, message) => self.send(index, conn, &message),
+            Output::Dial { peer, addresses } => self.dial(index, peer, addresses),
+            Output::Send(conn, message) => self.send(index, conn, message),
             Output::Close(conn) => self.end(conn, index),
-            Output::Ask { call, .. } => self.input(
-                index,
-                Input::Answered {
-                    call,
-                    payload: None,
-                },
-            ),
-            Output::Reply { .. } => {}
-            Output::Event(event) => {
-                match &event {
-                    Event::PersistVersion(version) => self.nodes[index].version = *version,
-                    Event::Remember(list) => self.nodes[index].remembered = list.clone(),
-                    _ => {}
-                }
-                let now = self.now;
-                let events = &mut self.nodes[index].events;
-                if events.len() >= 10_000 {
-                    events.pop_front();
-                }
-                events.push_back((now, event));
-            }
+            Output::Event(event) => self.event(index, event),
+            Output::Ask { call, to, payload } => self.ask(index, call, &to, payload),
+            Output::Reply { call, payload } => self.reply(call, payload),
         }
     }
 
-    fn send(&mut self, index: usize, conn: ConnId, message: &Message) {
-        let Some(connection) = self.conns.get_mut(&conn) else {
+    fn dial(&mut self, index: usize, peer: NodeKey, addresses: Vec<Address>) {
+        let other = self.by_key.get(&peer).copied();
+        if let Some(told) = other
+            && addresses
+                .iter()
+                .any(|address| address.ip() == Some(self.nodes[told].ip))
+        {
+            self.nodes[told].count.known_to.insert(index as u32);
+        }
+        // TCP and noise: three one-way trips before either side may speak.
+        let at = self.now + self.latency(index, other.unwrap_or(index)) * 3;
+        self.clockwork.at(
+            at,
+            What::Connect {
+                from: index,
+                peer,
+                addresses,
+            },
+        );
+    }
+
+    fn event(&mut self, index: usize, event: Event) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        match &event {
+            Event::PersistVersion(version) => node.version = *version,
+            Event::Remember(list) => node.remembered = list.clone(),
+            Event::StageChanged(stage) => node.count.stage(now, *stage),
+            _ => {}
+        }
+        if !self.lean {
+            if node.events.len() >= MAX_EVENTS {
+                node.events.pop_front();
+            }
+            node.events.push_back((now, event));
+        }
+    }
+
+    fn send(&mut self, index: usize, conn: ConnId, message: Message) {
+        let Some(connection) = self.conns[conn.0 as usize].as_mut() else {
             return;
         };
         let side = usize::from(connection.ends[0] != index);
         let to = connection.ends[1 - side];
         let at = (self.now + connection.latency).max(connection.last[side]);
         connection.last[side] = at;
-        let bytes = message.encode();
+        let (len, parcel) = if self.lean && self.capture.is_none() {
+            (message.encoded_len(), Parcel::Message(Box::new(message)))
+        } else {
+            let bytes = message.encode();
+            (bytes.len(), Parcel::Bytes(bytes))
+        };
         assert!(
-            bytes.len() <= crate::wire::MAX_MESSAGE_LEN,
+            len <= crate::wire::MAX_MESSAGE_LEN,
             "a machine sent an oversize message"
         );
-        self.bytes += bytes.len() as u64 + 2;
+        self.bytes += len as u64 + 2;
         self.messages += 1;
-        if let Some(captured) = &self.capture {
-            captured.borrow_mut().push(Captured {
+        let count = &mut self.nodes[index].count;
+        count.bytes_sent += len as u64 + 2;
+        count.messages_sent += 1;
+        if let (Some(captured), Parcel::Bytes(bytes)) = (&mut self.capture, &parcel) {
+            captured.push(Captured {
                 from: index,
                 to,
                 bytes: bytes.clone(),
             });
         }
-        self.at(at, What::Deliver { conn, to, bytes });
+        self.clockwork.at(at, What::Deliver { conn, to, parcel });
     }
 
     /// One end closes: the other learns of it behind what was sent.
     fn end(&mut self, conn: ConnId, index: usize) {
-        let Some(connection) = self.conns.get(&conn) else {
+        self.nodes[index].conns.remove(&conn);
+        let Some(connection) = &self.conns[conn.0 as usize] else {
             return;
         };
         let side = usize::from(connection.ends[0] != index);
         let other = connection.ends[1 - side];
         let at = (self.now + connection.latency).max(connection.last[side]);
         if self.joined(index, other) {
-            self.at(at, What::Ended { conn, at: other });
+            self.clockwork.at(at, What::Ended { conn, at: other });
+        }
+    }
+
+    /// A circuit to a node, and a question in it. It takes the latencies of its links, out for the
+    /// question and back for the answer; dead nodes and attackers on the way swallow it.
+    fn ask(&mut self, from: usize, call: u64, to: &NodeKey, payload: Vec<u8>) {
+        let path = self.nodes[from].machine().and_then(|m| m.path_to(to));
+        let path: Option<Vec<usize>> =
+            path.map(|path| path.iter().filter_map(|key| self.index(key)).collect());
+        let Some(path) = path else {
+            let at = self.now;
+            let payload = None;
+            let what = What::Answered {
+                at: from,
+                call,
+                payload,
+            };
+            return self.clockwork.at(at, what);
+        };
+        let mut way = Duration::ZERO;
+        let mut before = from;
+        let mut whole = true;
+        for (step, node) in path.iter().copied().enumerate() {
+            way += self.latency(before, node);
+            let relay = step + 1 < path.len();
+            whole &= self.nodes[node].body.is_some()
+                && self.joined(before, node)
+                && !(relay && self.nodes[node].attacker);
+            before = node;
+        }
+        if !whole {
+            let at = self.now + ASK_TIMEOUT;
+            let payload = None;
+            let what = What::Answered {
+                at: from,
+                call,
+                payload,
+            };
+            return self.clockwork.at(at, what);
+        }
+        self.asked += 1;
+        let host_call = self.asked;
+        self.asking.insert(host_call, Asking { from, call, way });
+        self.clockwork.at(
+            self.now + way,
+            What::Asked {
+                host_call,
+                to: before,
+                payload,
+            },
+        );
+    }
+
+    fn reply(&mut self, host_call: u64, payload: Option<Vec<u8>>) {
+        if let Some(Asking { from, call, way }) = self.asking.remove(&host_call) {
+            let what = What::Answered {
+                at: from,
+                call,
+                payload,
+            };
+            self.clockwork.at(self.now + way, what);
         }
     }
 }
