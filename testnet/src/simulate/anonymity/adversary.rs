@@ -6,9 +6,9 @@
 //!
 //! Nothing is sampled: for each pair of a possible origin and a possible entry
 //! neighbour the probability of the view is the sum over all routes that
-//! production could draw, by [`odds`]. Origins that are further than
-//! [`NEAR`] listed links from the entry neighbour, and so can neither stand on
-//! a loop nor beside its exit, share one figure, computed for one of them.
+//! production could draw, by [`odds`]. Origins that can neither stand on a
+//! loop of the entry neighbour's nor beside its exit share one figure, computed
+//! for one of them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -20,9 +20,9 @@ use super::circuit::{Circuit, Place, View, request, views};
 use super::mesh::{Mesh, number};
 use super::prior::Prior;
 
-/// An origin so near to an entry neighbour is looked at by itself: a leg has at most four nodes,
-/// so none of a loop's nodes, nor a neighbour of its exit over, is further.
-const NEAR: u8 = 3;
+/// A leg of three hops, or of one more on the way home, has only nodes that are so many listed
+/// links from the entry neighbour; its exit too.
+const ON_LEGS: u8 = 2;
 
 /// What a hop is left with.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -171,9 +171,10 @@ impl<'m> Adversary<'m> {
                 .or_insert_with(|| mesh.distances(entry))
                 .clone();
             let linkable = |id: &u32| mesh.linkable(*id, entry);
-            let is_near = |id: &u32| steps[*id as usize] <= NEAR;
+            let is_near = |id: &u32| matters(mesh, &steps, *id);
             let mut near = HashMap::new();
-            for id in mesh.ball(entry, NEAR).into_iter().filter(linkable) {
+            let around = mesh.ball(entry, ON_LEGS + 1).into_iter();
+            for id in around.filter(linkable).filter(is_near) {
                 near.insert(id, self.remembered(id, entry, seen, at, known));
             }
             // Any will do: beyond the loop, what an origin sees adds the same to every count.
@@ -198,11 +199,7 @@ impl<'m> Adversary<'m> {
         for part in parts {
             for origin in self.mesh.ids() {
                 let distance = part.steps[origin as usize];
-                let likely = match part.near.get(&origin) {
-                    Some(likely) => *likely,
-                    None if distance <= NEAR => 0.0,
-                    None => part.far,
-                };
+                let likely = part.near.get(&origin).copied().unwrap_or(part.far);
                 if likely > 0.0 {
                     let linked = prior.entry(self.mesh, origin, part.entry, distance);
                     belief[origin as usize] += likely * linked;
@@ -218,9 +215,10 @@ impl<'m> Adversary<'m> {
         let view = &seen[at];
         let mut belief = vec![0.0; self.mesh.len()];
         for origin in self.behind(view, 1) {
-            let likely = known.entry((origin, IN_THE_OPEN)).or_insert_with(|| {
-                self.likelihood(origin, &self.mesh.node(origin).entry, seen)
-            })[at];
+            let likely = known
+                .entry((origin, IN_THE_OPEN))
+                .or_insert_with(|| self.likelihood(origin, &self.mesh.node(origin).entry, seen))
+                [at];
             belief[origin as usize] = likely;
         }
         belief
@@ -286,10 +284,22 @@ impl<'m> Adversary<'m> {
     }
 }
 
+/// Whether it makes a difference to a loop that `id` is the origin: because it stands where legs
+/// go, or beside an exit there, which is then its neighbour. `steps`: from the entry neighbour.
+fn matters(mesh: &Mesh, steps: &[u8], id: u32) -> bool {
+    let exit = |other: &u32| mesh.node(*other).exits && steps[*other as usize] <= ON_LEGS;
+    steps[id as usize] <= ON_LEGS || mesh.listed(id).iter().any(exit)
+}
+
 /// One possible entry neighbour.
 struct Part {
     entry: u32,
     steps: Vec<u8>,
+    /// How probable the view is for origins that are looked at by themselves.
     near: HashMap<u32, f64>,
+    /// For any other.
     far: f64,
 }
+
+#[cfg(test)]
+mod tests;

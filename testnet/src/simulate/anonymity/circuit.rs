@@ -63,7 +63,11 @@ pub(super) fn views(over: &[u32], back: &[u32]) -> Vec<View> {
         let also = inner_home.clone().find(|h| home[*h] == over[at]);
         all.push(View {
             me: over[at],
-            place: if also.is_some() { Place::Both } else { Place::Over },
+            place: if also.is_some() {
+                Place::Both
+            } else {
+                Place::Over
+            },
             beside: [over[at - 1], over[at + 1]],
             also: also.map(|h| [home[h - 1], home[h + 1]]),
         });
@@ -88,5 +92,49 @@ pub(super) fn request(all_public: bool) -> Request<'static> {
     Request {
         suspect_floor: if all_public { 0 } else { request.suspect_floor },
         ..request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(me: u32, place: Place, beside: [u32; 2], also: Option<[u32; 2]>) -> View {
+        View {
+            me,
+            place,
+            beside,
+            also,
+        }
+    }
+
+    #[test]
+    fn each_hop_but_the_entry_neighbours_sees_its_own_part() {
+        assert_eq!(
+            views(&[1, 2, 3], &[5, 4, 1]),
+            [
+                view(3, Place::Exit, [2, 5], None),
+                view(2, Place::Over, [1, 3], None),
+                view(5, Place::Back, [3, 4], None),
+                view(4, Place::Back, [5, 1], None),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_relay_on_both_legs_sees_both_and_is_one_hop() {
+        assert_eq!(
+            views(&[1, 2, 3], &[2, 1]),
+            [
+                view(3, Place::Exit, [2, 2], None),
+                view(2, Place::Both, [1, 3], Some([3, 1])),
+            ]
+        );
+    }
+
+    #[test]
+    fn one_hop_has_nobody_but_the_entry_neighbour() {
+        assert!(views(&[1], &[]).is_empty());
+        assert!(views(&[], &[]).is_empty());
     }
 }

@@ -128,7 +128,10 @@ pub(super) fn origins(mesh: &Mesh, count: usize, rng: &mut ChaCha20Rng) -> Vec<u
         .filter(|id| mesh.node(*id).entry.len() == 1)
         .collect();
     all.shuffle(rng);
-    let rounds = all.iter().cycle().take(if all.is_empty() { 0 } else { count });
+    let rounds = all
+        .iter()
+        .cycle()
+        .take(if all.is_empty() { 0 } else { count });
     rounds.copied().collect()
 }
 
@@ -245,7 +248,10 @@ impl Verdicts {
                 continue;
             };
             for (prior, verdict) in verdicts.into_iter().enumerate() {
-                self.all.entry((prior, name(place))).or_default().push(verdict);
+                self.all
+                    .entry((prior, name(place)))
+                    .or_default()
+                    .push(verdict);
             }
         }
     }
@@ -274,5 +280,52 @@ fn name(place: Place) -> &'static str {
         Place::Over => "relay over",
         Place::Back => "relay back",
         Place::Both => "relay both",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::synthetic::{EntryRule, Recipe, grow};
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occur() {
+        let values = (1..=20).map(f64::from).rev().collect();
+        let got = Percentiles::of(values);
+        assert_eq!((got.p10, got.p50), (2.0, 10.0));
+        assert_eq!(Percentiles::of(vec![7.0]).p10, 7.0);
+        assert_eq!(Percentiles::of(Vec::new()).p50, 0.0);
+    }
+
+    #[test]
+    fn a_measurement_of_a_small_mesh_is_whole() {
+        let mesh = grow(Recipe {
+            nodes: 60,
+            near_share: 1.0,
+            rule: EntryRule::Uniform,
+            seed: 3,
+        });
+        let mut rng = ChaCha20Rng::seed_from_u64(3);
+        let origins = origins(&mesh, 6, &mut rng);
+        let circuits = draw(&mesh, &origins, &mut rng);
+        assert!(!circuits.is_empty());
+        let drawn = circuits.len();
+        let sample = Sample { mesh, circuits };
+        let mut steps = 0;
+        let got = measure((60, 1.0), &[sample], 6, 2, 1, &mut || steps += 1);
+        assert_eq!(got.unexplained, 0);
+        assert_eq!(got.circuits, drawn);
+        assert!(steps >= drawn);
+        for shares in [&got.linked_at, &got.linkable_at] {
+            assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        }
+        // Nobody can be left with more candidates than there are, or fewer than one.
+        for set in got.sets.iter().chain(&got.without_entry_links) {
+            assert!(
+                set.effective.p10 >= 0.999 && set.effective.p50 <= 60.0,
+                "{set:?}"
+            );
+        }
+        assert!(got.sets.iter().any(|set| set.place == "exit"));
     }
 }

@@ -200,3 +200,66 @@ pub(super) fn key(id: u32) -> NodeKey {
 pub(super) fn number(key: &NodeKey) -> u32 {
     u32::from_be_bytes([key[0], key[1], key[2], key[3]])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of `n` nodes that all route; the last exits.
+    fn line(n: u32) -> Mesh {
+        let beside = |id: u32| [id.checked_sub(1), Some(id + 1).filter(|next| *next < n)];
+        let node = |id: u32| {
+            let listed: Vec<u32> = beside(id).into_iter().flatten().collect();
+            Node {
+                lists: u8::try_from(listed.len()).unwrap(),
+                listed,
+                routes: true,
+                exits: id + 1 == n,
+                entry: Vec::new(),
+            }
+        };
+        Mesh {
+            nodes: (0..n).map(node).collect(),
+            ..Mesh::default()
+        }
+    }
+
+    #[test]
+    fn distances_end_somewhere() {
+        let mesh = line(300);
+        let steps = mesh.distances(0);
+        assert_eq!((steps[0], steps[1], steps[254]), (0, 1, 254));
+        // Further than can be counted is no way.
+        assert_eq!((steps[255], steps[299]), (UNREACHABLE, UNREACHABLE));
+        assert_eq!(mesh.ball(10, 2), [10, 9, 11, 8, 12]);
+    }
+
+    #[test]
+    fn an_origin_sees_as_far_as_its_radius_behind_its_entry_link() {
+        let mut mesh = line(12);
+        mesh.nodes.push(Node {
+            routes: true,
+            ..Node::default()
+        });
+        let graph = mesh.graph(12, &[5]);
+        // The entry neighbour, three to each side of it, and itself.
+        assert_eq!(graph.len(), 8);
+        assert!(graph.has_edge(&key(2), &key(3)) && graph.info(&key(1)).is_none());
+        assert!(
+            !graph.has_edge(&key(12), &key(5)),
+            "an entry link is no edge"
+        );
+        assert_eq!(graph.entry_neighbours().collect::<Vec<_>>(), [&key(5)]);
+        assert_eq!(number(&key(70_000)), 70_000);
+    }
+
+    #[test]
+    fn who_can_be_whose_entry_neighbour() {
+        let mut mesh = line(6);
+        assert!(mesh.linkable(0, 3) && !mesh.linkable(0, 1) && !mesh.linkable(2, 2));
+        mesh.nodes[3].lists = 5;
+        assert!(!mesh.linkable(0, 3) && !mesh.linkable(3, 0));
+        mesh.nodes[4].routes = false;
+        assert!(!mesh.linkable(0, 4) && mesh.linkable(4, 0));
+    }
+}

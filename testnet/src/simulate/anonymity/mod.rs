@@ -112,7 +112,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), TestnetError> {
 fn one(args: &Args, nodes: usize, near: f64) -> Measured {
     let bar = progress_bar();
     let mut samples = Vec::new();
-    let each = args.circuits.div_ceil(usize::try_from(args.seeds).unwrap_or(1));
+    let each = args
+        .circuits
+        .div_ceil(usize::try_from(args.seeds).unwrap_or(1));
     let mut asked = 0;
     for seed in 1..=args.seeds {
         bar.set_message(format!("{nodes} nodes, near {near}: forming mesh {seed}"));
@@ -159,6 +161,9 @@ fn one(args: &Args, nodes: usize, near: f64) -> Measured {
         done += 1;
         bar.set_position((done * PARTS / whole).min(PARTS));
     });
+    if bar.is_hidden() {
+        eprintln!("{nodes} nodes, near {near}: done");
+    }
     bar.finish_and_clear();
     measured
 }

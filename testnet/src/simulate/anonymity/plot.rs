@@ -38,13 +38,31 @@ pub(super) fn near_far(path: &Path, all: &[Measured]) -> Outcome {
     let back = lines(all, |one| Some(one.differing * 100.0));
     let three = lines(all, |one| Some(one.reach.first()?.three_hops.p50));
     let four = lines(all, |one| Some(one.reach.first()?.four_hops.p50));
-    panel(&panels[0], "back legs with other relays, %", &back, 100.0, Some(WANTED))?;
+    panel(
+        &panels[0],
+        "back legs with other relays, %",
+        &back,
+        100.0,
+        Some(WANTED),
+    )?;
     let top = |lines: &[Line]| {
         let values = lines.iter().flat_map(|line| &line.points);
         values.map(|point| point.1).fold(1.0, f64::max) * 1.2
     };
-    panel(&panels[1], "exits at three hops (p50, a third are exits)", &three, top(&three), None)?;
-    panel(&panels[2], "exits at four hops (p50, a third are exits)", &four, top(&four), None)?;
+    panel(
+        &panels[1],
+        "exits at three hops (p50, a third are exits)",
+        &three,
+        top(&three),
+        None,
+    )?;
+    panel(
+        &panels[2],
+        "exits at four hops (p50, a third are exits)",
+        &four,
+        top(&four),
+        None,
+    )?;
     area.present()?;
     Ok(())
 }

@@ -22,9 +22,10 @@ pub(super) fn checks(all: &[Measured], near: f64) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut before: Option<(usize, f64)> = None;
     for one in all.iter().filter(|one| one.near_share == near) {
-        let exit = one.sets.iter().find(|set| {
-            set.place == "exit" && set.knowledge == Some(Knowledge::Statistics)
-        });
+        let exit = one
+            .sets
+            .iter()
+            .find(|set| set.place == "exit" && set.knowledge == Some(Knowledge::Statistics));
         let p10 = exit.map_or(0.0, |set| set.effective.p10);
         let least = one.nodes as f64 * EXIT_PART;
         let nodes = one.nodes;
@@ -55,11 +56,22 @@ pub(super) fn checks(all: &[Measured], near: f64) -> Vec<Check> {
 /// # Errors
 /// When the writer fails.
 pub(super) fn tables(out: &mut dyn Write, all: &[Measured], checks: &[Check]) -> io::Result<()> {
-    writeln!(out, "Exits in reach (exactly so many hops; p10 / p50) and back legs")?;
+    writeln!(
+        out,
+        "Exits in reach (exactly so many hops; p10 / p50) and back legs"
+    )?;
     writeln!(
         out,
         "{:>6} {:>5} {:>9} {:>9} {:>9} {:>9} {:>10} {:>7} {:>8}",
-        "nodes", "near", "1/3: 3", "1/3: 4", "1/10: 3", "1/10: 4", "back other", "routed", "entered"
+        "nodes",
+        "near",
+        "1/3: 3",
+        "1/3: 4",
+        "1/10: 3",
+        "1/10: 4",
+        "back other",
+        "routed",
+        "entered"
     )?;
     for one in all {
         write!(out, "{:>6} {:>5}", one.nodes, one.near_share)?;
@@ -76,7 +88,10 @@ pub(super) fn tables(out: &mut dyn Write, all: &[Measured], checks: &[Check]) ->
             one.entered * 100.0
         )?;
     }
-    writeln!(out, "\nListed links between the ends of an entry link, and of pairs that could have one")?;
+    writeln!(
+        out,
+        "\nListed links between the ends of an entry link, and of pairs that could have one"
+    )?;
     writeln!(
         out,
         "{:>6} {:>5} {:>10} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>12}",
@@ -94,7 +109,10 @@ pub(super) fn tables(out: &mut dyn Write, all: &[Measured], checks: &[Check]) ->
             writeln!(out)?;
         }
     }
-    writeln!(out, "\nOrigins a hop could suspect: 2^entropy of its belief (p10 / p50)")?;
+    writeln!(
+        out,
+        "\nOrigins a hop could suspect: 2^entropy of its belief (p10 / p50)"
+    )?;
     writeln!(
         out,
         "{:>6} {:>5} {:<12} {:<11} {:>6} {:>15} {:>11} {:>9}",
@@ -105,7 +123,11 @@ pub(super) fn tables(out: &mut dyn Write, all: &[Measured], checks: &[Check]) ->
             row(out, one, set)?;
         }
         if one.unexplained > 0 {
-            writeln!(out, "{:>6} hops saw what the model holds for impossible", one.unexplained)?;
+            writeln!(
+                out,
+                "{:>6} hops saw what the model holds for impossible",
+                one.unexplained
+            )?;
         }
     }
     if !checks.is_empty() {

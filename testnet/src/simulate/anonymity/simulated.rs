@@ -10,24 +10,29 @@ use masq::routing::{Graph, NodeKey, Scores, choose};
 use masq_gossip::sim::{Network, NodeSpec, Sim};
 use masq_gossip::{Chain, Config};
 use rand::RngExt as _;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use super::circuit::{Circuit, request};
 use super::mesh::{Mesh, Node};
 
-/// Nodes join at this pace, for at most `JOIN_MOST`: a thousand within ten minutes.
-const JOIN_EACH: Duration = Duration::from_millis(600);
-const JOIN_MOST: Duration = Duration::from_secs(600);
+/// The nodes join over this time, whatever their number. From the issue: a thousand in ten minutes.
+const JOINING: Duration = Duration::from_secs(600);
 /// The mesh settles for this long after the last one joined.
 const SETTLE: Duration = Duration::from_secs(120);
 /// Records are looked at this often, for links that were listed once: changes are gathered for
 /// 0.2 s before they are published.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Every third node is an exit, as in the tests of gossip.
-const EXIT_EVERY: usize = 3;
-/// Of ten nodes so many cannot be dialled.
-const UNDIALABLE_OF_TEN: usize = 3;
+/// Shares of the nodes that are exits, that cannot be dialled (from the issue), and through which
+/// the others join, three of which each of them knows (guesses, as in `simulate gossip`).
+const EXITS: f64 = 1.0 / 3.0;
+const UNDIALABLE: f64 = 0.3;
+const SEEDS: f64 = 0.01;
+const SEEDS_KNOWN: usize = 3;
+
+/// Separates this generator from the simulator's, which has the same seed.
+const STREAM: u64 = 0x616e_6f6e_0000;
 
 /// How a mesh is to be formed.
 #[derive(Debug, Clone, Copy)]
@@ -51,43 +56,72 @@ pub(super) fn form(forming: Forming, progress: &mut dyn FnMut(f64)) -> Formed {
         seed,
     } = forming;
     let mut sim = Sim::new(seed, Network::default());
-    let mut rng = ChaCha20Rng::seed_from_u64(seed ^ 0x006a_6f69_6e00);
-    let joining = JOIN_EACH
-        .mul_f64(nodes as f64)
-        .min(JOIN_MOST);
-    for index in 0..nodes {
+    sim.lean();
+    let mut rng = ChaCha20Rng::seed_from_u64(seed ^ STREAM);
+    let part = |share: f64| (nodes as f64 * share).ceil() as usize;
+    let seeds: Vec<usize> = (0..part(SEEDS)).collect();
+    let mut exits: Vec<bool> = (0..nodes).map(|index| index < part(EXITS)).collect();
+    exits.shuffle(&mut rng);
+    let others = nodes - seeds.len();
+    let mut hidden: Vec<bool> = (0..others)
+        .map(|index| index < part(UNDIALABLE).min(others))
+        .collect();
+    hidden.shuffle(&mut rng);
+    for (index, exits) in exits.into_iter().enumerate() {
         let mut config = Config::new(Chain::Dev);
         config.near_share = near_share;
-        config.roles.exits = index % EXIT_EVERY == 0;
-        let first = index == 0;
-        let delay = if first { 0.0 } else { rng.random::<f64>() };
+        config.roles.exits = exits;
+        let later = index.checked_sub(seeds.len());
+        let wait = later.map_or(0.0, |_| rng.random::<f64>());
+        let mut known = seeds.clone();
+        known.retain(|seed| *seed != index);
         let spec = NodeSpec {
             config,
-            dialable: first || index % 10 >= UNDIALABLE_OF_TEN,
-            seeds: if first { vec![] } else { vec![0] },
+            dialable: later.is_none_or(|at| !hidden[at]),
+            seeds: known.sample(&mut rng, SEEDS_KNOWN).copied().collect(),
             ip: None,
         };
-        sim.add(spec, joining.mul_f64(delay));
+        sim.add(spec, JOINING.mul_f64(wait));
     }
-    let mut ever = HashSet::new();
-    let whole = joining + SETTLE;
+    let mut ever = Ever::default();
+    let whole = JOINING + SETTLE;
     while sim.now() < whole {
         sim.run(LOOK_EVERY);
-        note_listed(&sim, &mut ever);
+        ever.look(&sim);
         progress(sim.now().as_secs_f64() / whole.as_secs_f64());
     }
-    let mesh = read(&sim, ever);
+    let mesh = read(&sim, ever.pairs);
     Formed { sim, mesh }
 }
 
-/// Adds the pairs that list each other now.
-fn note_listed(sim: &Sim, ever: &mut HashSet<(u32, u32)>) {
-    for index in 0..sim.len() {
-        for other in listed_by(sim, index) {
-            if index < other as usize && listed_by(sim, other as usize).contains(&id(index)) {
-                ever.insert((id(index), other));
+/// Pairs that were listed as neighbours at some time.
+#[derive(Default)]
+struct Ever {
+    pairs: HashSet<(u32, u32)>,
+    /// Listed links at the last look. A link that is one at two looks has been published between
+    /// them.
+    last: Vec<Vec<u32>>,
+}
+
+impl Ever {
+    fn look(&mut self, sim: &Sim) {
+        let now: Vec<Vec<u32>> = (0..sim.len())
+            .map(|index| {
+                let links = sim.links(index).into_iter();
+                let listed = links.filter(|(_, entry)| entry.listed());
+                listed
+                    .filter_map(|(node, _)| sim.index(&node).map(id))
+                    .collect()
+            })
+            .collect();
+        for (at, links) in self.last.iter().enumerate() {
+            for other in links.iter().filter(|other| at < **other as usize) {
+                if now[at].contains(other) {
+                    self.pairs.insert((id(at), *other));
+                }
             }
         }
+        self.last = now;
     }
 }
 
@@ -102,9 +136,7 @@ fn listed_by(sim: &Sim, index: usize) -> Vec<u32> {
     };
     let view = machine.neighbourhood();
     let listed = view.own().record().neighbours.iter();
-    listed
-        .filter_map(|node| sim.index(node).map(id))
-        .collect()
+    listed.filter_map(|node| sim.index(node).map(id)).collect()
 }
 
 fn read(sim: &Sim, ever: HashSet<(u32, u32)>) -> Mesh {

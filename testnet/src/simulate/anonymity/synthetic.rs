@@ -223,8 +223,7 @@ impl Growing {
             return self.make_entry(id, host);
         }
         match self.recipe.rule {
-            EntryRule::First | EntryRule::Apart => {}
-            EntryRule::Long => {
+            EntryRule::Long if self.room(id) => {
                 for _ in 0..TRIES {
                     let Some(first) = self.first_step(id) else {
                         break;
@@ -237,6 +236,7 @@ impl Growing {
                     }
                 }
             }
+            EntryRule::First | EntryRule::Apart | EntryRule::Long => {}
             EntryRule::Uniform => {
                 let n = u32::try_from(self.links.len()).expect("fewer than 2^32 nodes");
                 for _ in 0..TRIES * TRIES {
@@ -251,7 +251,10 @@ impl Growing {
         }
         // One of the links that are there.
         let all = self.links[id as usize].clone();
-        let host = all.iter().find(|host| self.may_host(**host)).or(all.first());
+        let host = all
+            .iter()
+            .find(|host| self.may_host(**host))
+            .or(all.first());
         if let Some(host) = host {
             self.make_entry(id, *host);
         }
@@ -260,7 +263,9 @@ impl Growing {
     fn finish(self) -> Mesh {
         let mut mesh = Mesh::default();
         for (at, links) in self.links.iter().enumerate() {
-            let listed = links.iter().filter(|other| !self.hidden[at].contains(other));
+            let listed = links
+                .iter()
+                .filter(|other| !self.hidden[at].contains(other));
             let listed: Vec<u32> = listed.copied().collect();
             mesh.nodes.push(Node {
                 lists: u8::try_from(listed.len()).unwrap_or(u8::MAX),
@@ -271,5 +276,39 @@ impl Growing {
             });
         }
         mesh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meshes_keep_the_rules_of_gossip() {
+        for rule in [
+            EntryRule::First,
+            EntryRule::Apart,
+            EntryRule::Long,
+            EntryRule::Uniform,
+        ] {
+            let mesh = grow(Recipe {
+                nodes: 200,
+                near_share: 0.5,
+                rule,
+                seed: 1,
+            });
+            for id in mesh.ids() {
+                let node = mesh.node(id);
+                assert_eq!(node.entry.len(), 1, "{rule:?}");
+                assert!(
+                    !mesh.adjacent(id, node.entry[0]),
+                    "{rule:?}: an entry link is listed"
+                );
+                assert!(node.listed.len() < MAX_LINKS, "{rule:?}");
+                for other in &node.listed {
+                    assert!(mesh.adjacent(*other, id) && *other != id, "{rule:?}");
+                }
+            }
+        }
     }
 }
