@@ -82,6 +82,10 @@ pub(super) struct Measured {
     pub(super) meshes: usize,
     /// Share of nodes with an entry link of their own.
     pub(super) entered: f64,
+    /// Share of those whose entry neighbour has made the link its own too.
+    pub(super) mutual: f64,
+    /// Mean number of listed links.
+    pub(super) listed: f64,
     /// Circuits drawn.
     pub(super) circuits: usize,
     /// Share of those origins that had a route.
@@ -173,6 +177,7 @@ pub(super) fn measure(
     let once: f64 = censuses.iter().map(|census| census.once_listed).sum();
     let all = || samples.iter().flat_map(|sample| &sample.mesh.nodes);
     let entered = all().filter(|node| !node.entry.is_empty()).count();
+    let listed: usize = all().map(|node| node.listed.len()).sum();
     let differing = circuits().filter(|circuit| circuit.shared == 0).count();
     let share = |part: usize, of: usize| part as f64 / (of.max(1)) as f64;
     Measured {
@@ -180,6 +185,8 @@ pub(super) fn measure(
         near_share,
         meshes: samples.len(),
         entered: share(entered, all().count()),
+        mutual: share(mutual(samples), entered),
+        listed: share(listed, all().count()),
         circuits: drawn,
         routed: share(drawn, asked),
         differing: share(differing, drawn),
@@ -191,6 +198,17 @@ pub(super) fn measure(
         without_entry_links: in_the_open.sets(&[None]),
         unexplained: verdicts.unexplained + in_the_open.unexplained,
     }
+}
+
+/// Nodes that are the entry neighbour of an entry neighbour of theirs.
+fn mutual(samples: &[Sample]) -> usize {
+    let of = |mesh: &Mesh| {
+        let back = |id: u32, entry: &u32| mesh.node(*entry).entry.contains(&id);
+        let ids = mesh.ids();
+        ids.filter(|id| mesh.node(*id).entry.iter().any(|entry| back(*id, entry)))
+            .count()
+    };
+    samples.iter().map(|sample| of(&sample.mesh)).sum()
 }
 
 /// Shares at two to six listed links, and beyond.
@@ -302,7 +320,7 @@ mod tests {
         let mesh = grow(Recipe {
             nodes: 60,
             near_share: 1.0,
-            rule: EntryRule::Uniform,
+            rule: EntryRule::Drawn,
             seed: 3,
         });
         let mut rng = ChaCha20Rng::seed_from_u64(3);

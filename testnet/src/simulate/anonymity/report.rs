@@ -62,7 +62,7 @@ pub(super) fn tables(out: &mut dyn Write, all: &[Measured], checks: &[Check]) ->
     )?;
     writeln!(
         out,
-        "{:>6} {:>5} {:>9} {:>9} {:>9} {:>9} {:>10} {:>7} {:>8}",
+        "{:>6} {:>5} {:>9} {:>9} {:>9} {:>9} {:>10} {:>7} {:>8} {:>8} {:>6}",
         "nodes",
         "near",
         "1/3: 3",
@@ -71,7 +71,9 @@ pub(super) fn tables(out: &mut dyn Write, all: &[Measured], checks: &[Check]) ->
         "1/10: 4",
         "back other",
         "routed",
-        "entered"
+        "entered",
+        "mutual",
+        "listed"
     )?;
     for one in all {
         write!(out, "{:>6} {:>5}", one.nodes, one.near_share)?;
@@ -82,10 +84,12 @@ pub(super) fn tables(out: &mut dyn Write, all: &[Measured], checks: &[Check]) ->
         }
         writeln!(
             out,
-            " {:>8.1} % {:>5.1} % {:>6.1} %",
+            " {:>8.1} % {:>5.1} % {:>6.1} % {:>6.1} % {:>6.2}",
             one.differing * 100.0,
             one.routed * 100.0,
-            one.entered * 100.0
+            one.entered * 100.0,
+            one.mutual * 100.0,
+            one.listed
         )?;
     }
     writeln!(

@@ -167,7 +167,7 @@ fn far_origins_are_alike() {
     let mesh = grow(Recipe {
         nodes: 120,
         near_share: 0.5,
-        rule: EntryRule::Long,
+        rule: EntryRule::Walk,
         seed: 7,
     });
     let census = Census::of(&mesh);
