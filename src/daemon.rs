@@ -240,7 +240,8 @@ where
         Action::Run => match run(&loaded, start) {
             Ok(()) => code::OK,
             Err(error) => {
-                let _ = writeln!(err, "masqd: {error}.");
+                let text = error.to_string();
+                let _ = writeln!(err, "masqd: {}.", text.trim_end_matches('.'));
                 error.exit_code()
             }
         },

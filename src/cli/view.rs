@@ -8,7 +8,7 @@ use std::{
 use super::text::{Facts, bytes, clean, count, duration, table};
 use crate::control::types::{
     CircuitView, ConnectionStatus, DescriptorView, EntryLink, Event, GraphNode, GraphView, HopRole,
-    HopView, Leg, Status, TraceView, short,
+    HopView, Leg, ScoreView, Status, TraceView, short,
 };
 
 /// A capital in front.
@@ -212,6 +212,39 @@ fn does(node: &GraphNode) -> String {
     .to_owned()
 }
 
+/// What this node holds of another one, and why.
+fn score(score: Option<&ScoreView>) -> String {
+    let Some(score) = score else {
+        return "-".to_owned();
+    };
+    let mut why: Vec<_> = score
+        .latency_ms
+        .map(|ms| format!("{ms} ms"))
+        .into_iter()
+        .collect();
+    why.extend(
+        score
+            .throughput_bytes
+            .map(|rate| format!("{}/s", bytes(rate))),
+    );
+    why.extend(
+        score
+            .failed_percent
+            .filter(|failed| *failed > 0)
+            .map(|failed| format!("{failed} % failed")),
+    );
+    why.extend(
+        score
+            .congested_seconds
+            .map(|left| format!("full for {}", duration(left))),
+    );
+    why.extend(score.avoided.then(|| "avoided".to_owned()));
+    if why.is_empty() {
+        return score.points.to_string();
+    }
+    format!("{}: {}", score.points, why.join(", "))
+}
+
 pub(super) fn graph(graph: &GraphView) -> String {
     let links = adjacency(graph);
     let distances = distances(graph, &links);
@@ -236,9 +269,11 @@ pub(super) fn graph(graph: &GraphView) -> String {
         (away, &node.node)
     });
     let mut rows = vec![
-        ["node", "away", "does", "country", "record", "links"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "node", "away", "does", "country", "record", "score", "links",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for node in nodes {
         let key = node.node.as_str();
@@ -263,6 +298,7 @@ pub(super) fn graph(graph: &GraphView) -> String {
             does(node),
             node.country.clone().unwrap_or_else(|| "-".into()),
             format!("{} old", duration(node.age_seconds)),
+            score(node.score.as_ref()),
             neighbours.join(" "),
         ]);
     }

@@ -5,17 +5,17 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{Chain, Config, Mode, Origin, Problem};
+use super::{Chain, Config, Mode, Origin, Problem, modes};
 
 /// Collects problems and warnings with the origin of the setting at fault.
-struct Findings<'a> {
+pub(super) struct Findings<'a> {
     origins: &'a BTreeMap<&'static str, Origin>,
     problems: &'a mut Vec<Problem>,
     warnings: &'a mut Vec<Problem>,
 }
 
 impl Findings<'_> {
-    fn is_set(&self, key: &str) -> bool {
+    pub(super) fn is_set(&self, key: &str) -> bool {
         self.origins.contains_key(key)
     }
 
@@ -33,7 +33,7 @@ impl Findings<'_> {
         self.problems.push(problem);
     }
 
-    fn warning(&mut self, key: &str, what: &str, remedy: &str) {
+    pub(super) fn warning(&mut self, key: &str, what: &str, remedy: &str) {
         let warning = self.about(key, what, remedy);
         self.warnings.push(warning);
     }
@@ -52,6 +52,7 @@ pub(super) fn across(
         warnings,
     };
     mode(config, &mut findings);
+    modes::check(config, &mut findings);
     mesh(config, &mut findings);
     listeners(config, &mut findings);
     exit(config, &mut findings);
@@ -95,7 +96,11 @@ fn mode(config: &mut Config, findings: &mut Findings<'_>) {
         findings.problem(
             "listen",
             "There is no address to accept connections on.",
-            "Give one, or set mode to \"originate-only\".",
+            if config.mode == Mode::ServeOnly {
+                "Give one: others come to a serve-only node by it."
+            } else {
+                "Give one, or set mode to \"originate-only\"."
+            },
         );
     }
     if config.mode == Mode::ZeroHop {
@@ -129,7 +134,11 @@ fn mesh(config: &Config, findings: &mut Findings<'_>) {
             findings.warning(
                 "listen",
                 "Only loopback addresses: no other machine can connect.",
-                "Listen on 0.0.0.0:6277, or set mode to \"originate-only\".",
+                if config.mode == Mode::ServeOnly {
+                    "Listen on 0.0.0.0:6277."
+                } else {
+                    "Listen on 0.0.0.0:6277, or set mode to \"originate-only\"."
+                },
             );
         } else if config.advertise.is_none()
             && config

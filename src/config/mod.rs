@@ -14,6 +14,7 @@ mod document;
 mod error;
 mod foreign;
 mod load;
+mod modes;
 mod show;
 mod sources;
 mod table;

@@ -11,8 +11,8 @@ use super::{
     types::{
         CircuitCounts, CircuitState, CircuitView, ConnectionStatus, DescriptorView, EntryLink,
         Event, FlowCounts, GraphNode, GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView,
-        OwnLink, SettingsView, ShutdownView, Stage, Status, TraceEntry, TraceKind, TraceRole,
-        TraceView, Traffic,
+        OwnLink, ScoreView, SettingsView, ShutdownView, Stage, Status, TraceEntry, TraceKind,
+        TraceRole, TraceView, Traffic,
     },
 };
 use crate::config::Hops;
@@ -95,6 +95,25 @@ pub(crate) fn graph() -> GraphView {
         country: exits.then(|| "CZ".to_owned()),
         version: 3,
         age_seconds: 62,
+        score: match letter {
+            'B' => Some(ScoreView {
+                points: 97,
+                avoided: false,
+                latency_ms: Some(12),
+                throughput_bytes: Some(4_200_000),
+                failed_percent: Some(3),
+                congested_seconds: None,
+            }),
+            'D' => Some(ScoreView {
+                points: 19,
+                avoided: true,
+                latency_ms: None,
+                throughput_bytes: None,
+                failed_percent: None,
+                congested_seconds: Some(80),
+            }),
+            _ => None,
+        },
     };
     let edge = |a, b| (key(a), key(b));
     GraphView {

@@ -241,6 +241,30 @@ pub struct ConnectionStatus {
     pub problems: Vec<JoinProblem>,
 }
 
+/// What this node itself has seen of another one, in its own circuits. It is
+/// told to nobody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoreView {
+    /// From 0 to 100, more is better; a node of which nothing is known would
+    /// have 94.
+    pub points: u8,
+    /// It is used only where nothing else is left.
+    #[serde(default)]
+    pub avoided: bool,
+    /// Its part of the time that circuits through it took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u64>,
+    /// Bytes per second of the fastest circuits through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput_bytes: Option<u64>,
+    /// How many in a hundred attempts failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_percent: Option<u8>,
+    /// Seconds for which it still counts as having no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub congested_seconds: Option<u64>,
+}
+
 /// One node of the neighbourhood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphNode {
@@ -259,6 +283,9 @@ pub struct GraphNode {
     pub version: u64,
     /// Age of its record.
     pub age_seconds: u64,
+    /// What this node holds of it, if it has met it lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<ScoreView>,
 }
 
 /// One of this node's own links, entry links included. Only the node itself

@@ -18,18 +18,19 @@ use super::view::View;
 use crate::config::{Config, Hops};
 use crate::control::types::{
     CircuitState, CircuitView, ConnectionStatus, DescriptorView, Event, FlowCounts, GraphNode,
-    GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink, SettingsView,
+    GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink, ScoreView, SettingsView,
     ShutdownView, Stage, Status, TraceView, Traffic,
 };
 use crate::control::{NodeApi, NodeApiError};
 use crate::daemon::Stop;
 use crate::entry::EntryHandle;
 use crate::exit::Exit;
-use crate::routing::HopRange;
+use crate::routing::{HopRange, NodeScore};
 
 /// Everything the answers are made of.
 pub(crate) struct Api {
     pub(crate) me: NodeKey,
+    pub(crate) knock: masq_gossip::Knock,
     pub(crate) config: Arc<Config>,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -194,6 +195,7 @@ impl Api {
             host,
             ports,
             mask: None,
+            knock: Some(self.knock),
         }
         .to_string())
     }
@@ -240,6 +242,7 @@ impl Api {
                     .map(|country| country.iter().map(|letter| char::from(*letter)).collect()),
                 version: record.version,
                 age_seconds: now.saturating_sub(record.issued),
+                score: self.routes.score(&record.node.0).map(score_view),
             }
         });
         GraphView {
@@ -280,6 +283,23 @@ impl Api {
             hops: settings.hops.clone(),
         });
         Ok(settings)
+    }
+}
+
+/// As the control API says it: whole numbers.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "none is negative, and a cast cuts at the bounds"
+)]
+fn score_view(score: NodeScore) -> ScoreView {
+    ScoreView {
+        points: score.points(),
+        avoided: score.avoided,
+        latency_ms: score.latency.map(|ms| ms.round() as u64),
+        throughput_bytes: score.throughput.map(|rate| rate.round() as u64),
+        failed_percent: score.failures.map(|part| (part * 100.0).round() as u8),
+        congested_seconds: score.congested.map(|left| left.as_secs()),
     }
 }
 

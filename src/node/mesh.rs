@@ -94,6 +94,9 @@ impl Attempts {
         routes: &Routes,
     ) -> Option<OpenError> {
         let status = reply.status;
+        if status == FlowStatus::Overloaded {
+            routes.exit_is_full(exit);
+        }
         if let Some(host) = self.host.filter(|_| is_about_host(status)) {
             routes.host_result(exit, host, false);
         }
@@ -296,5 +299,40 @@ impl Mesh for NoMesh {
         _: Isolation,
     ) -> BoxFuture<'static, Result<Vec<String>, OpenError>> {
         Self::refuse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s16_what_an_exit_could_not_resolve_is_remembered_for_that_name() {
+        let resolve = FlowRequest::Resolve {
+            name: "a.example".into(),
+            want: Family::Any,
+        };
+        let connect = FlowRequest::Tcp {
+            host: Host::Name("a.example".into()),
+            port: 443,
+        };
+        assert_eq!(host_of(&resolve), Some("a.example".into()));
+        assert_eq!(host_of(&resolve), host_of(&connect));
+        let reverse = FlowRequest::ResolvePtr {
+            address: IpAddr::from([192, 0, 2, 1]),
+        };
+        assert_eq!(host_of(&reverse), Some("192.0.2.1".into()));
+        for of_host in [
+            FlowStatus::NameNotFound,
+            FlowStatus::NameServerFailed,
+            FlowStatus::HostUnreachable,
+            FlowStatus::TimedOut,
+            FlowStatus::PolicyRefused,
+        ] {
+            assert!(is_about_host(of_host) && is_worth_another_exit(of_host));
+        }
+        // That an exit is full says nothing of the host.
+        let full = FlowStatus::Overloaded;
+        assert!(!is_about_host(full) && is_worth_another_exit(full));
     }
 }

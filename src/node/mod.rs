@@ -8,6 +8,9 @@
 //! | `view`, `graph` | what the others see of the mesh, without asking that task |
 //! | `routes` | which route the next circuit takes |
 //! | `mesh` | flows for the proxies, through other exits where one fails |
+//! | `ask` | questions of gossip to far nodes, in circuits of their own |
+//! | `roam` | the machine sleeps, wakes, or moves to another network |
+//! | `acquaintances` | whether a node that starts knows anybody to join by |
 //! | `share` | what this node does in circuits of others |
 //! | `api` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
@@ -15,9 +18,12 @@
 //! Bytes never pass through here: the proxies, the circuits and the exit have
 //! tasks of their own.
 
+mod acquaintances;
 mod api;
+mod ask;
 mod graph;
 mod mesh;
+mod roam;
 mod routes;
 mod share;
 mod swarm;
@@ -40,14 +46,16 @@ use masq_cores::flow::{self, FlowHandler};
 use masq_cores::host::RngSource;
 use masq_cores::pool::{Pool, PoolConfig};
 use masq_cores::{CircuitEnd, Cores, NodeKey as CoresKey};
-use masq_gossip::{Address, NodeKey, Roles};
+use masq_gossip::{ASK_SERVICE, NodeKey, Roles};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use self::api::Api;
+use self::ask::{Answering, Asked, Asker, Asks};
 use self::mesh::{NoMesh, PooledMesh};
+use self::roam::Roaming;
 use self::routes::Routes;
 use self::share::{Service, Share};
 use self::swarm::{Behaviour, COMMAND_QUEUE, Command, Loop};
@@ -106,6 +114,10 @@ impl Builder {
         let Start {
             config, data, stop, ..
         } = start;
+        let remembered = data.remembered().neighbours.len();
+        if let Some(hint) = acquaintances::check(&config, remembered)? {
+            tracing::info!("{hint}");
+        }
         let mut seed = data.node_seed()?;
         let keypair = Keypair::ed25519_from_bytes(seed.as_mut_slice())
             .map_err(|error| StartError::Internal(format!("the node key is no key: {error}")))?;
@@ -128,12 +140,23 @@ impl Builder {
     }
 
     async fn build(self) -> Result<RunningNode, StartError> {
+        let (answering, asked) = Answering::new();
+        let (node, _) = self.assemble(answering, asked).await?;
+        Ok(node)
+    }
+
+    /// The node, and what asks others for it. Questions of others come out at `asked`.
+    async fn assemble(
+        self,
+        answering: Answering,
+        asked: mpsc::Receiver<Asked>,
+    ) -> Result<(RunningNode, Asker), StartError> {
         let trace = self.config.debug_trace.then(Trace::default);
-        let exit = Exit::new(
-            self.exit_config(),
-            Arc::clone(&self.resolver),
-            Services::default(),
-        );
+        let services = Services::default();
+        services
+            .offer(ASK_SERVICE, Arc::new(answering), ask::MAX_CALLS)
+            .map_err(|error| StartError::Internal(error.to_string()))?;
+        let exit = Exit::new(self.exit_config(), Arc::clone(&self.resolver), services);
         let share = Share::new(Service {
             routes: self.config.mode.routes(),
             exits: self.config.exit,
@@ -146,6 +169,7 @@ impl Builder {
         let listening = self.listen(&mut swarm).await?;
         self.advertise(&mut swarm, &listening);
 
+        let roaming = Roaming::new(Arc::clone(&self.config), &listening);
         let mut view = View::new(swarm.behaviour().gossip.neighbourhood(), self.started);
         view.listening = listening;
         let (view_tx, view) = watch::channel(view);
@@ -156,7 +180,13 @@ impl Builder {
             view.clone(),
             api::hop_range(self.config.hops),
         );
+        let asker = Asker {
+            cores: cores.clone(),
+            routes: routes.clone(),
+        };
         let looping = Loop {
+            roaming,
+            asks: Asks::new(asker.clone(), asked),
             onion: cores.onion_keys(),
             activity,
             swarm,
@@ -170,8 +200,14 @@ impl Builder {
         let looping = tokio::spawn(looping.run());
         let pool = self.pool(&cores, &routes, &view);
         let mesh = self.mesh(pool.as_ref(), &routes, &view);
+        let ed25519 = self
+            .keypair
+            .clone()
+            .try_into_ed25519()
+            .map_err(|_| StartError::Internal("the node key is not Ed25519".into()))?;
         let api = Api {
             me: self.me,
+            knock: masq_gossip::Knock::of(&ed25519),
             config: Arc::clone(&self.config),
             view,
             commands: commands.clone(),
@@ -196,14 +232,19 @@ impl Builder {
             commands,
             looping,
         };
-        Ok(RunningNode::new(Arc::new(api), life.run()))
+        Ok((RunningNode::new(Arc::new(api), life.run()), asker))
     }
 
     fn exit_config(&self) -> ExitConfig {
+        let exits = self.config.exit;
         ExitConfig {
-            enabled: self.config.exit,
+            enabled: exits,
             policy: self.policy.clone(),
-            max_flows: self.config.max_exit_flows,
+            max_flows: if exits {
+                self.config.max_exit_flows
+            } else {
+                ask::NON_EXIT_FLOWS
+            },
             ..ExitConfig::default()
         }
     }
@@ -215,16 +256,21 @@ impl Builder {
             Arc::new(share.clone()),
             rng_source(),
         );
+        let handler: Arc<dyn FlowHandler> = match trace {
+            Some(trace) => Arc::new(TracedFlows {
+                trace: trace.clone(),
+                inner: Arc::new(exit.clone()),
+            }),
+            None => Arc::new(exit.clone()),
+        };
         if self.config.exit {
-            let handler: Arc<dyn FlowHandler> = match trace {
-                Some(trace) => Arc::new(TracedFlows {
-                    trace: trace.clone(),
-                    inner: Arc::new(exit.clone()),
-                }),
-                None => Arc::new(exit.clone()),
-            };
             config.exit = Some(Arc::new(move |end: CircuitEnd| {
                 tokio::spawn(flow::accept(end, Arc::clone(&handler)));
+            }));
+        } else if self.config.mode.routes() {
+            config.exit_circuits = ask::NON_EXIT_CIRCUITS;
+            config.exit = Some(Arc::new(move |end: CircuitEnd| {
+                tokio::spawn(ask::serve_briefly(end, Arc::clone(&handler)));
             }));
         }
         config.meter = Some(Arc::new(share.clone()));
@@ -337,14 +383,8 @@ impl Builder {
 
     /// Tells gossip where others can dial this node.
     fn advertise(&self, swarm: &mut Swarm<Behaviour>, listening: &[SocketAddr]) {
-        if let Some((host, ports)) = api::public_address(&self.config, listening) {
-            let addresses = ports.into_iter().map(|port| Address {
-                host: host.clone(),
-                port,
-            });
-            let gossip = &mut swarm.behaviour_mut().gossip;
-            gossip.set_advertised(addresses.collect());
-        }
+        let gossip = &mut swarm.behaviour_mut().gossip;
+        gossip.set_advertised(roam::advertised(&self.config, listening));
     }
 
     fn pool(&self, cores: &Cores, routes: &Routes, view: &watch::Receiver<View>) -> Option<Pool> {
@@ -382,13 +422,20 @@ impl Builder {
     }
 }
 
-/// Has warm circuits tried again whenever the stage has changed, until the node ends.
+/// Has warm circuits tried again whenever the stage has changed, until the node ends. After the
+/// machine slept, nothing new is given to a circuit from before.
 async fn refresh_on_change(pool: Pool, mut view: watch::Receiver<View>) {
-    let mut stage = view.borrow().stage;
+    let (mut stage, mut wakes) = (view.borrow().stage, 0);
     while view.changed().await.is_ok() {
-        let now = view.borrow_and_update().stage;
-        if now != stage {
-            stage = now;
+        let (stage_now, wakes_now) = {
+            let now = view.borrow_and_update();
+            (now.stage, now.wakes)
+        };
+        if wakes_now != wakes {
+            pool.renew();
+        }
+        if (stage_now, wakes_now) != (stage, wakes) {
+            (stage, wakes) = (stage_now, wakes_now);
             pool.refresh();
         }
     }

@@ -77,7 +77,8 @@ impl Gate for Share {
     ) -> Result<(), FailureCode> {
         let serves = match role {
             Role::OverRelay | Role::BackRelay => self.service.routes,
-            Role::Exit => self.service.exits,
+            // A node that is no exit answers its own services only: see `ask`.
+            Role::Exit => self.service.exits || self.service.routes,
             Role::Origin => true,
         };
         if !serves {
@@ -126,7 +127,7 @@ mod tests {
         });
         assert_eq!(admit(&relay, Role::OverRelay, 0), Ok(()));
         assert_eq!(admit(&relay, Role::BackRelay, 0), Ok(()));
-        assert_eq!(admit(&relay, Role::Exit, 0), Err(FailureCode::Refused));
+        assert_eq!(admit(&relay, Role::Exit, 0), Ok(()));
         let consumer = Share::new(Service {
             routes: false,
             exits: false,
@@ -135,6 +136,7 @@ mod tests {
             admit(&consumer, Role::OverRelay, 0),
             Err(FailureCode::Refused)
         );
+        assert_eq!(admit(&consumer, Role::Exit, 0), Err(FailureCode::Refused));
     }
 
     #[test]

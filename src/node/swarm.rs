@@ -16,6 +16,8 @@ use masq_gossip::{Address, EntryFor, Host, LinkInfo, NodeKey, Remembered, Stage}
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::ask::{Asks, Happened};
+use super::roam::Roaming;
 use super::transport::Activity;
 use super::view::View;
 use crate::control::types::{EntryLink, Event, Stage as StageView};
@@ -67,6 +69,10 @@ pub(crate) struct Loop {
     pub(crate) seeds: usize,
     /// What was published last.
     pub(crate) onion: OnionPublics,
+    /// Questions in circuits.
+    pub(crate) asks: Asks,
+    /// What happens to the machine.
+    pub(crate) roaming: Roaming,
     /// Signs of life on links.
     pub(crate) activity: Activity,
 }
@@ -88,6 +94,8 @@ impl Loop {
                     Some(Command::Stop) | None => break,
                     Some(command) => self.on_command(command),
                 },
+                turn = self.roaming.next() => self.on_roaming(turn),
+                happened = self.asks.next() => self.on_asks(happened),
                 _ = turn.tick() => {
                     self.cores.rotate_onion_key();
                     self.publish_keys();
@@ -134,8 +142,22 @@ impl Loop {
         }
     }
 
+    fn on_ask(&mut self, call: u64, to: NodeKey, question: Vec<u8>) {
+        if !self.asks.ask(call, to, question) {
+            self.swarm.behaviour_mut().gossip.on_answered(call, None);
+        }
+    }
+
+    fn on_asks(&mut self, happened: Happened) {
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        match happened {
+            Happened::Answered { call, answer } => gossip.on_answered(call, answer),
+            Happened::Asked { call, question } => gossip.on_asked(call, question),
+        }
+    }
+
     /// Tells gossip which onion keys are valid, if that has changed.
-    fn publish_keys(&mut self) {
+    pub(super) fn publish_keys(&mut self) {
         let keys = self.cores.onion_keys();
         if keys != self.onion {
             self.onion = keys;
@@ -151,12 +173,14 @@ impl Loop {
             SwarmEvent::NewListenAddr { address, .. } => {
                 if let Some(address) = socket_addr(&address) {
                     self.view.send_modify(|view| view.listening.push(address));
+                    self.advertise_anew();
                 }
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 if let Some(address) = socket_addr(&address) {
                     self.view
                         .send_modify(|view| view.listening.retain(|known| *known != address));
+                    self.advertise_anew();
                 }
             }
             SwarmEvent::ListenerError { error, .. } => {
@@ -209,6 +233,8 @@ impl Loop {
             }
             Gossip::PersistVersion(version) => self.persist_version(version),
             Gossip::Remember(neighbours) => self.remember(&neighbours),
+            Gossip::Ask { call, to, payload } => self.on_ask(call, to, payload),
+            Gossip::Reply { call, payload } => self.asks.reply(call, payload),
             _ => {}
         }
     }
@@ -247,7 +273,7 @@ impl Loop {
         });
     }
 
-    fn problem(&self, what: String) {
+    pub(super) fn problem(&self, what: String) {
         tracing::warn!("{what}");
         self.tell(Event::JoinProblem { what: what.clone() });
         self.view

@@ -105,6 +105,10 @@ pub(crate) struct TracedFlows {
 
 impl FlowHandler for TracedFlows {
     fn handle(&self, flow: InboundFlow) -> BoxFuture<'static, ()> {
+        // A service of this node's own is no server.
+        if matches!(flow.request(), FlowRequest::Service { .. }) {
+            return self.inner.handle(flow);
+        }
         self.trace.push(TraceEntry {
             sequence: 0,
             at_unix_ms: now_unix_ms(),

@@ -26,6 +26,8 @@ pub(crate) struct View {
     pub(crate) stage_since: Instant,
     /// Addresses on which other nodes are accepted.
     pub(crate) listening: Vec<SocketAddr>,
+    /// How often the machine was found to have slept, or to have moved.
+    pub(crate) wakes: u64,
     /// What went wrong while joining, the newest first.
     pub(crate) problems: VecDeque<(Instant, String)>,
 }
@@ -38,6 +40,7 @@ impl View {
             stage: Stage::NotConnected,
             stage_since: now,
             listening: Vec::new(),
+            wakes: 0,
             problems: VecDeque::new(),
         }
     }

@@ -112,8 +112,22 @@ fn judge_exit(
     judgement
 }
 
+/// The node whose own service is asked for.
+fn service_end(graph: &Graph, request: &Request<'_>) -> Result<Vec<Id>, NoRoute> {
+    let end = request.exit.and_then(|key| graph.id(&key));
+    let end = end.filter(|id| graph.node(*id).routes);
+    let end = end.ok_or(NoRoute::ExitUnknown)?;
+    if end == graph.me() || graph.is_neighbour(end) {
+        return Err(NoRoute::EndIsNeighbour);
+    }
+    Ok(vec![end])
+}
+
 /// The exits left after each wish of the request, or which wish left none.
 fn allowed_exits(graph: &Graph, request: &Request<'_>) -> Result<Vec<Id>, NoRoute> {
+    if request.service {
+        return service_end(graph, request);
+    }
     let mut exits: Vec<Id> = graph
         .ids()
         .filter(|id| *id != graph.me() && graph.node(*id).exits)

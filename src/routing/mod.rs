@@ -31,8 +31,9 @@
 //! following list, where an earlier line outweighs all later ones, and the
 //! route is drawn at random from the best class that is not empty:
 //!
-//! 1. nothing on it fails more often than not at present, and the exit did not
-//!    just fail for the same host ([`Scores`]);
+//! 1. nothing on it fails more often than not at present or has just refused
+//!    for want of room time and again, and the exit did not just fail for the
+//!    same host ([`Scores`]);
 //! 2. every hop but the entry neighbours is left with at least
 //!    [`Request::suspect_floor`] possible origins, or, in a mesh too small for
 //!    that, as many as any loop from one entry neighbour to itself leaves (so
@@ -47,8 +48,8 @@
 //! 7. the lengths are the ones drawn for this route from [`Request::hops`].
 //!
 //! Within the class first an exit is drawn, then one of its loops; the weight
-//! falls with the square of the cost (expected latency, failures, country
-//! preference, host penalty) and, unless the floor is off, grows with the
+//! falls with the square of the cost (expected latency and throughput, failures,
+//! congestion, country preference, host penalty) and, unless the floor is off, grows with the
 //! lowest count of suspects. So cheap is likely and never certain.
 //!
 //! # Whom a hop could suspect
@@ -86,6 +87,7 @@ mod request;
 mod scores;
 mod search;
 mod suspects;
+mod tally;
 
 #[cfg(test)]
 mod tests;
@@ -94,6 +96,6 @@ pub use graph::{Builder, Graph, MAX_LINKS, NodeInfo, NodeKey, Ports, PortsError,
 pub use request::{
     Chosen, Countries, DEFAULT_SUSPECT_FLOOR, HopRange, HopRangeError, MAX_HOPS, NoRoute, Request,
 };
-pub use scores::{HostId, Scores};
+pub use scores::{HostId, NodeScore, Scores};
 pub use search::{Likely, choose, odds};
 pub use suspects::Suspects;

@@ -127,6 +127,10 @@ pub struct Request<'a> {
     pub hops: HopRange,
     /// Only this exit will do (a session that goes on over another circuit).
     pub exit: Option<NodeKey>,
+    /// The end is asked for a service of its own, which every node that routes
+    /// offers: it need not be an exit. It must not be a neighbour, who would
+    /// learn whose circuit it is. With [`exit`](Self::exit), which says who.
+    pub service: bool,
     /// Not these exits (they were tried for the same destination). They may
     /// still be relays.
     pub exclude_exits: &'a [NodeKey],
@@ -158,6 +162,7 @@ impl Request<'_> {
         Self {
             hops,
             exit: None,
+            service: false,
             exclude_exits: &[],
             exclude_nodes: &[],
             exclude_edges: &[],
@@ -240,6 +245,9 @@ pub enum NoRoute {
     /// The one exit that was asked for is unknown or no longer an exit.
     #[error("the exit in use is no longer known to this node")]
     ExitUnknown,
+    /// The node whose service is asked for is a neighbour, or this node itself.
+    #[error("the node to be asked is a neighbour, and a circuit to it would hide nothing")]
+    EndIsNeighbour,
     /// Exits exist, and the request rules all of them out by name.
     #[error("all {known} known exits have been tried or are excluded")]
     ExitsExcluded {

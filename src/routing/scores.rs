@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::graph::NodeKey;
+use super::tally::{FAILURE_COST, MAX_LATENCY, Tally, waiting_for_unknown};
 
 /// Most nodes remembered. A guess: ten times a neighbourhood of radius four.
 const MAX_NODES: usize = 4_096;
@@ -25,27 +26,11 @@ const HALF_LIFE: Duration = Duration::from_secs(600);
 /// restarted. A guess.
 const HOST_HALF_LIFE: Duration = Duration::from_secs(900);
 
-/// Failures and trials that everybody starts with, so that nothing is judged
-/// by one event: one failure in ten at first.
-const PRIOR_BAD: f64 = 0.2;
-const PRIOR_ALL: f64 = 2.0;
-/// Failing more often than this is unfit: used only where nothing else is left.
-const UNFIT: f64 = 0.5;
 /// The part of an edge's failure that each of its ends is held to: one of the
 /// two was at fault, and neither's word is worth more.
 const END_BLAME: f64 = 0.5;
 /// A host penalty above this makes the exit unfit for that host.
 const HOST_UNFIT: f64 = 0.4;
-
-/// What a failed set-up costs a user, in milliseconds of waiting. A guess.
-const FAILURE_COST: f64 = 5_000.0;
-/// Latency assumed of a hop that has not been seen yet, in milliseconds. A
-/// guess between a city and an ocean.
-const DEFAULT_LATENCY: f64 = 50.0;
-/// Weight of a new latency sample. As in TCP's smoothed round trip time.
-const LATENCY_GAIN: f64 = 0.125;
-/// No sample above this counts, in milliseconds: slower is a failure.
-const MAX_LATENCY: f64 = 10_000.0;
 
 /// A destination, by a salted hash, so that memory holds no list of names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,42 +51,36 @@ pub(super) struct Judgement {
     pub(super) unfit: bool,
 }
 
-/// Two counters that halve every so often.
-#[derive(Debug, Clone, Copy)]
-struct Tally {
-    good: f64,
-    bad: f64,
-    latency: Option<f64>,
-    at: Instant,
+/// What is held of a node, for its operator to see.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NodeScore {
+    /// Milliseconds of waiting that it is worth to avoid the node; less is better.
+    pub cost: f64,
+    /// It is used only where nothing else is left.
+    pub avoided: bool,
+    /// Its part of the time that circuits through it took, in milliseconds.
+    pub latency: Option<f64>,
+    /// Bytes per second of the fastest circuits through it.
+    pub throughput: Option<f64>,
+    /// Part of what was tried with it that failed, 0 to 1.
+    pub failures: Option<f64>,
+    /// How much longer it counts as having no room.
+    pub congested: Option<Duration>,
 }
 
-impl Tally {
-    fn new(now: Instant) -> Self {
-        Self {
-            good: 0.0,
-            bad: 0.0,
-            latency: None,
-            at: now,
-        }
-    }
-
-    fn decayed(mut self, now: Instant, half_life: Duration) -> Self {
-        let passed = now.saturating_duration_since(self.at);
-        let keep = (-passed.as_secs_f64() / half_life.as_secs_f64()).exp2();
-        self.good *= keep;
-        self.bad *= keep;
-        self.at = self.at.max(now);
-        self
-    }
-
-    fn judge(self, now: Instant) -> Judgement {
-        let tally = self.decayed(now, HALF_LIFE);
-        let failing = (tally.bad + PRIOR_BAD) / (tally.good + tally.bad + PRIOR_ALL);
-        let above = (failing - PRIOR_BAD / PRIOR_ALL).max(0.0);
-        Judgement {
-            cost: above * FAILURE_COST,
-            unfit: failing > UNFIT,
-        }
+impl NodeScore {
+    /// From 0 to 100, which would be a node that costs nothing at all. One of
+    /// which nothing is known would have 94.
+    #[must_use]
+    pub fn points(&self) -> u8 {
+        let points = 100.0 / (1.0 + self.cost / 1_000.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 100"
+        )]
+        let points = points.clamp(0.0, 100.0) as u8;
+        points
     }
 }
 
@@ -162,13 +141,41 @@ impl Scores {
             let tally = touch(&mut self.nodes, *hop, MAX_NODES, HALF_LIFE, now);
             tally.good += 1.0;
             if let Some(sample) = share {
-                let old = tally.latency.unwrap_or(sample);
-                tally.latency = Some(old + (sample - old) * LATENCY_GAIN);
+                tally.took(sample);
             }
         }
         for pair in hops.windows(2) {
             let edge = edge(pair[0], pair[1]);
             touch(&mut self.edges, edge, MAX_EDGES, HALF_LIFE, now).good += 1.0;
+        }
+    }
+
+    /// A circuit carried so much through `hops` at its busiest. Each of them is
+    /// at least that fast: the origin cannot see whose pace it was.
+    pub fn carried(&mut self, hops: &[NodeKey], bytes: u64, took: Duration, now: Instant) {
+        let seconds = took.as_secs_f64();
+        if seconds <= 0.0 {
+            return;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more")]
+        let rate = bytes as f64 / seconds;
+        for hop in hops {
+            touch(&mut self.nodes, *hop, MAX_NODES, HALF_LIFE, now).carried(rate);
+        }
+    }
+
+    /// The node itself says that it has no room for now.
+    pub fn congested(&mut self, node: NodeKey, now: Instant) {
+        touch(&mut self.nodes, node, MAX_NODES, HALF_LIFE, now).refused_for_load(1.0);
+    }
+
+    /// `from` says that `to` has no room for now: held against the edge in full
+    /// and against each end in part, since either may lie.
+    pub fn congested_at_edge(&mut self, from: NodeKey, to: NodeKey, now: Instant) {
+        let key = edge(from, to);
+        touch(&mut self.edges, key, MAX_EDGES, HALF_LIFE, now).refused_for_load(1.0);
+        for end in [from, to] {
+            touch(&mut self.nodes, end, MAX_NODES, HALF_LIFE, now).refused_for_load(END_BLAME);
         }
     }
 
@@ -210,17 +217,37 @@ impl Scores {
             .collect()
     }
 
+    /// What is held of `node`; nothing, if it was never met or is forgotten.
+    #[must_use]
+    pub fn of(&self, node: &NodeKey, now: Instant) -> Option<NodeScore> {
+        let tally = self.nodes.get(node)?.decayed(now, HALF_LIFE);
+        let judgement = self.node(node, now);
+        let score = NodeScore {
+            cost: judgement.cost,
+            avoided: judgement.unfit,
+            latency: tally.latency(),
+            throughput: tally.rate(),
+            failures: tally.failure_share(),
+            congested: tally.congested_for(),
+        };
+        let known = score.latency.is_some()
+            || score.throughput.is_some()
+            || score.failures.is_some()
+            || score.congested.is_some();
+        known.then_some(score)
+    }
+
     pub(super) fn node(&self, node: &NodeKey, now: Instant) -> Judgement {
-        let tally = self.nodes.get(node);
-        let mut judgement = tally.map_or(NOTHING_KNOWN, |tally| tally.judge(now));
-        judgement.cost += tally.and_then(|t| t.latency).unwrap_or(DEFAULT_LATENCY);
+        let tally = self.nodes.get(node).map(|t| t.decayed(now, HALF_LIFE));
+        let mut judgement = tally.map_or(NOTHING_KNOWN, |tally| tally.judge());
+        judgement.cost += tally.map_or_else(waiting_for_unknown, |tally| tally.waiting());
         judgement
     }
 
     pub(super) fn edge(&self, a: NodeKey, b: NodeKey, now: Instant) -> Judgement {
         self.edges
             .get(&edge(a, b))
-            .map_or(NOTHING_KNOWN, |tally| tally.judge(now))
+            .map_or(NOTHING_KNOWN, |tally| tally.decayed(now, HALF_LIFE).judge())
     }
 
     pub(super) fn exit_for_host(&self, exit: NodeKey, host: HostId, now: Instant) -> Judgement {
@@ -304,8 +331,44 @@ mod tests {
             scores.worked(&[A, B], Some(Duration::from_millis(20)), now);
         }
         assert!(scores.node(&A, now).cost < bad);
-        assert!((scores.node(&B, now).cost - 10.0).abs() < 0.01);
+        let unmeasured_rate = waiting_for_unknown() - scores.node(&B, now).cost;
+        assert!((unmeasured_rate - 40.0).abs() < 0.01, "10 ms each, not 50");
         assert_eq!(scores.edge(A, B, now).cost, 0.0);
+    }
+
+    #[test]
+    fn a_node_that_has_no_room_is_used_less_for_a_while_and_not_called_faulty() {
+        let (now, mut scores) = (Instant::now(), Scores::new([0; 16]));
+        let fresh = scores.node(&A, now).cost;
+        assert_eq!(scores.of(&A, now), None);
+        scores.congested(A, now);
+        let score = scores.of(&A, now).unwrap();
+        assert!(score.cost > fresh && !score.avoided);
+        assert_eq!(score.failures, None);
+        assert!(score.congested > Some(Duration::from_secs(50)));
+        scores.congested(A, now);
+        assert!(scores.of(&A, now).unwrap().avoided);
+        assert!(scores.of(&A, now).unwrap().points() < 25);
+        assert!(!scores.node(&A, now + Duration::from_secs(30)).unfit);
+        assert!(scores.node(&A, now + Duration::from_secs(900)).cost < fresh + 1.0);
+        // Somebody else's word counts for the edge, and half for each end.
+        scores.congested_at_edge(B, C, now);
+        assert!(scores.edge(C, B, now).cost > scores.node(&C, now).cost - fresh);
+        assert_eq!(scores.node(&B, now), scores.node(&C, now));
+        assert!(!scores.node(&B, now).unfit);
+    }
+
+    #[test]
+    fn throughput_is_learnt_of_every_hop_and_shown() {
+        let (now, mut scores) = (Instant::now(), Scores::new([0; 16]));
+        let fresh = scores.node(&A, now).cost;
+        scores.carried(&[A, B], 8 << 20, Duration::from_secs(2), now);
+        assert!(scores.node(&A, now).cost < fresh);
+        let rate = scores.of(&B, now).unwrap().throughput.unwrap();
+        assert!((rate - f64::from(4 << 20)).abs() < 1.0);
+        scores.carried(&[C], 20_000, Duration::from_secs(2), now);
+        assert!(scores.node(&C, now).cost > fresh);
+        scores.carried(&[C], 1, Duration::ZERO, now);
     }
 
     #[test]

@@ -287,6 +287,32 @@ fn reasons_for_no_route() {
 }
 
 #[test]
+fn a_service_is_asked_of_any_node_that_routes_but_of_no_neighbour() {
+    let mut mesh = Mesh::line(6);
+    mesh.connect(4, 2);
+    mesh.no_relays.insert(5);
+    let ask = |n: u16| Request {
+        exit: Some(key(n)),
+        service: true,
+        ..Request::new(HopRange::new(3, 5).unwrap())
+    };
+    // Nobody is an exit here.
+    assert!(mesh.exits.is_empty());
+    for end in [3, 4] {
+        let route = pick(&mesh, &ask(end), 1).unwrap();
+        assert_eq!(route.exit(), key(end));
+        assert_eq!(route.over.first(), Some(&key(1)));
+        assert!(route.over.len() >= 3);
+    }
+    assert_eq!(pick(&mesh, &ask(1), 1), Err(NoRoute::EndIsNeighbour));
+    assert_eq!(pick(&mesh, &ask(ME), 1), Err(NoRoute::EndIsNeighbour));
+    for unwilling_or_unknown in [5, 99] {
+        let asked = ask(unwilling_or_unknown);
+        assert_eq!(pick(&mesh, &asked, 1), Err(NoRoute::ExitUnknown));
+    }
+}
+
+#[test]
 fn draws_are_spread_over_exits_and_cheap_is_likelier_never_certain() {
     let mesh = Mesh::ladder(12);
     let graph = mesh.graph();
@@ -310,6 +336,30 @@ fn draws_are_spread_over_exits_and_cheap_is_likelier_never_certain() {
     scores.failed_at_node(exit, now);
     let uneven = drawn(&scores);
     assert!(uneven[&exit] > 0 && uneven[&exit] < even[&exit] / 2);
+}
+
+#[test]
+fn a_node_that_has_no_room_is_used_less_for_a_while() {
+    let mesh = Mesh::ladder(12);
+    let (graph, now, mut scores) = (mesh.graph(), Instant::now(), scores());
+    let full = pick(&mesh, &plain(3), 1).unwrap().exit();
+    let share = |scores: &Scores, at: Instant| {
+        let mut rng = rng(3);
+        let drawn = (0..1_000).map(|_| choose(&graph, &plain(3), scores, at, &mut rng).unwrap());
+        drawn.filter(|route| route.exit() == full).count()
+    };
+    let before = share(&scores, now);
+    scores.congested(full, now);
+    let after = share(&scores, now);
+    assert!(after < before / 10, "{after} of {before}");
+    scores.congested(full, now);
+    assert_eq!(
+        share(&scores, now),
+        0,
+        "twice: only where nothing else is left"
+    );
+    let later = share(&scores, now + std::time::Duration::from_secs(600));
+    assert!(later > before / 2, "{later} of {before}");
 }
 
 #[test]

@@ -142,20 +142,28 @@ impl Link {
 pub(crate) struct Links {
     links: HashMap<NodeKey, Link>,
     exits: Arc<Semaphore>,
+    exits_per_link: usize,
 }
 
 impl Default for Links {
     fn default() -> Self {
-        Self {
-            links: HashMap::new(),
-            exits: Arc::new(Semaphore::new(EXIT_CIRCUITS)),
-        }
+        Self::new(EXIT_CIRCUITS, EXIT_CIRCUITS_PER_LINK)
     }
 }
 
 impl Links {
+    /// No links; so many circuits may end here, in all and per link.
+    pub(crate) fn new(exits: usize, exits_per_link: usize) -> Self {
+        Self {
+            links: HashMap::new(),
+            exits: Arc::new(Semaphore::new(exits.min(EXIT_CIRCUITS))),
+            exits_per_link: exits_per_link.min(EXIT_CIRCUITS_PER_LINK),
+        }
+    }
+
     /// A neighbour is there, or its link's use has changed; what runs over it goes on.
     pub(crate) fn set(&mut self, node: NodeKey, link: LinkUse, now: Instant) {
+        let exits = self.exits_per_link;
         self.links
             .entry(node)
             .and_modify(|l| l.link = link)
@@ -163,7 +171,7 @@ impl Links {
                 link,
                 places: Arc::new(Semaphore::new(CIRCUITS_PER_LINK)),
                 others: Arc::new(Semaphore::new(CIRCUITS_PER_LINK - OWN_PLACES)),
-                exits: Arc::new(Semaphore::new(EXIT_CIRCUITS_PER_LINK)),
+                exits: Arc::new(Semaphore::new(exits)),
                 setups: TokenBucket::new(
                     SETUP_BURST,
                     Duration::from_secs(1) / SETUPS_PER_SECOND,
@@ -314,6 +322,12 @@ mod tests {
         places.pop();
         assert!(links.exit(&one_more).is_ok());
         assert!(links.exit(&NodeKey([99; 32])).is_err());
+
+        let mut few = Links::new(3, 2);
+        few.set(NodeKey([1; 32]), LinkUse::LISTED, start());
+        let places = [(); 2].map(|()| few.exit(&NodeKey([1; 32])).unwrap());
+        assert!(few.exit(&NodeKey([1; 32])).is_err());
+        drop(places);
     }
 
     #[test]

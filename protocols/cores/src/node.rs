@@ -14,7 +14,7 @@ use crate::failure::FailureCode;
 use crate::hop;
 use crate::host::{Authoriser, ExitAcceptor, Gate, Meter, Observer, Opener, RngSource, Wire};
 use crate::keys::{OnionKeys, OnionPublics, ValidKeys};
-use crate::limits::HOME_TIMEOUT;
+use crate::limits::{EXIT_CIRCUITS, EXIT_CIRCUITS_PER_LINK, HOME_TIMEOUT};
 use crate::link::{LinkUse, Links};
 use crate::origin::{self, CircuitHandle, Homes, LaunchError, Route};
 
@@ -36,6 +36,9 @@ pub struct Config {
     pub observer: Option<Arc<dyn Observer>>,
     /// Randomness.
     pub rng: RngSource,
+    /// Circuits that may end here, in all and per link (default
+    /// [`EXIT_CIRCUITS`] and [`EXIT_CIRCUITS_PER_LINK`]; more is not possible).
+    pub exit_circuits: (usize, usize),
     /// How long a set-up of this node's own may take to come home (default 8 s).
     pub home_timeout: Duration,
 }
@@ -57,6 +60,7 @@ impl Config {
             meter: None,
             observer: None,
             rng,
+            exit_circuits: (EXIT_CIRCUITS, EXIT_CIRCUITS_PER_LINK),
             home_timeout: HOME_TIMEOUT,
         }
     }
@@ -125,6 +129,7 @@ impl Cores {
     /// A node with fresh onion keys, no links and no circuits.
     pub fn new(config: Config) -> Self {
         let keys = OnionKeys::new(&mut config.rng.make());
+        let (exits, exits_per_link) = config.exit_circuits;
         Self(Arc::new(Inner {
             node: config.node,
             opener: config.opener,
@@ -139,7 +144,7 @@ impl Cores {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             keys: Mutex::new(keys),
-            links: Mutex::new(Links::default()),
+            links: Mutex::new(Links::new(exits, exits_per_link)),
             homes: Mutex::new(Homes::default()),
             ids: AtomicU64::new(1),
         }))

@@ -45,6 +45,7 @@ impl RouteSource for Routes {
             Outcome::Failed(reason) => format!("failed: {reason}"),
             Outcome::Ended(reason) => format!("ended: {reason}"),
             Outcome::Round(_) => "round".into(),
+            Outcome::Carried { leg, bytes, .. } => format!("carried {leg:?} {bytes}"),
             _ => "other".into(),
         };
         self.told
@@ -151,6 +152,25 @@ async fn flows_go_through_circuits_that_were_warm_before_they_were_asked_for() {
     assert_eq!(circuits.len(), 3);
     assert_eq!(session.route().over.len(), 2);
     assert_eq!(session.open_flows(), 0, "counters are free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_circuit_carries_at_its_busiest_is_reported() {
+    let net = net(no_warm());
+    let any = Want::default();
+    let session = net.pool.session(IsolationKey::NONE, &any).await.unwrap();
+    fetch(&session, &[7; 1000]).await;
+    sleep(Duration::from_secs(50)).await;
+    assert!(net.routes.count("round") > 0);
+    assert_eq!(net.routes.count("carried"), 0, "that was too little");
+    fetch(&session, &vec![7; 2 << 20]).await;
+    sleep(Duration::from_secs(50)).await;
+    assert_eq!(
+        net.routes.count("carried Over 2"),
+        1,
+        "with what is around it"
+    );
+    assert_eq!(net.routes.count("carried Back 2"), 1);
 }
 
 #[tokio::test(start_paused = true)]

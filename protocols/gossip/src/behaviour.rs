@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future as _;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -22,7 +23,7 @@ use tokio::time::{Instant, Sleep};
 use crate::address::{Address, Host};
 use crate::config::Config;
 use crate::descriptor::{Descriptor, DescriptorError};
-use crate::event::{Event, SeedFailure, Stage, Start};
+use crate::event::{DownReason, Event, SeedFailure, Stage, Start};
 use crate::gate::{Gate, GateError};
 use crate::handler::{Command, Handler, Report};
 use crate::key::{KeyError, NodeKey};
@@ -44,6 +45,8 @@ pub struct Behaviour {
     /// libp2p's names of connections, and ours.
     names: HashMap<ConnectionId, ConnId>,
     conns: BTreeMap<ConnId, (PeerId, ConnectionId)>,
+    /// At which address of this machine a connection came in; `None` for one that was dialled.
+    locals: BTreeMap<ConnId, Option<IpAddr>>,
     next_conn: u64,
     /// Whom we dialled, by the attempt.
     dials: HashMap<ConnectionId, NodeKey>,
@@ -77,6 +80,7 @@ impl Behaviour {
             epoch,
             names: HashMap::new(),
             conns: BTreeMap::new(),
+            locals: BTreeMap::new(),
             next_conn: 0,
             dials: HashMap::new(),
             timer: Box::pin(tokio::time::sleep_until(epoch)),
@@ -148,6 +152,7 @@ impl Behaviour {
             host,
             ports,
             mask: None,
+            knock: Some(self.machine.knock()),
         }
     }
 
@@ -166,6 +171,27 @@ impl Behaviour {
     /// What came of an [`Event::Ask`]; `None` when nobody answered.
     pub fn on_answered(&mut self, call: u64, payload: Option<Vec<u8>>) {
         self.input(Input::Answered { call, payload });
+    }
+
+    /// This machine was suspended, stood still, or is on another network now: see
+    /// [`Machine::wake_up`].
+    pub fn wake_up(&mut self) {
+        let now = self.now();
+        self.machine.wake_up(now);
+        self.wake();
+    }
+
+    /// Addresses of this machine are gone: connections that came in at one of them are dropped at
+    /// once, and with `outgoing` those that this node dialled too.
+    pub fn on_addresses_lost(&mut self, lost: &[IpAddr], outgoing: bool) {
+        let bound = self.locals.iter().filter(|(_, local)| match local {
+            Some(ip) => lost.contains(ip),
+            None => outgoing,
+        });
+        let bound: Vec<ConnId> = bound.map(|(conn, _)| *conn).collect();
+        for conn in bound {
+            self.input(Input::Broken(conn, DownReason::Lost));
+        }
     }
 
     /// Says goodbye to everyone and closes all connections. Nobody is dialled or accepted any
@@ -205,6 +231,11 @@ impl Behaviour {
         let conn = ConnId(self.next_conn);
         self.names.insert(id, conn);
         self.conns.insert(conn, (peer, id));
+        let local = match endpoint {
+            ConnectedPoint::Dialer { .. } => None,
+            ConnectedPoint::Listener { local_addr, .. } => Address::from_multiaddr(local_addr),
+        };
+        self.locals.insert(conn, local.and_then(|a| a.ip()));
         let remote = Address::from_multiaddr(endpoint.get_remote_address());
         let dialled = dialled_as.is_some() || endpoint.is_dialer();
         self.input(Input::Connected {
@@ -360,6 +391,7 @@ impl NetworkBehaviour for Behaviour {
                 self.gate.closed(e.connection_id);
                 if let Some(conn) = self.names.remove(&e.connection_id) {
                     self.conns.remove(&conn);
+                    self.locals.remove(&conn);
                     self.input(Input::Disconnected(conn));
                 }
             }

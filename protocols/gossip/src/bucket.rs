@@ -32,6 +32,12 @@ impl TokenBucket {
         enough
     }
 
+    /// Whether there is a token; takes none.
+    pub(crate) fn has(&mut self, now: Duration) -> bool {
+        self.refill(now);
+        self.tokens >= 1.0
+    }
+
     fn refill(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.last).as_secs_f64();
         self.tokens = (self.tokens + passed * self.per_second).min(self.size);

@@ -1,5 +1,5 @@
 //! Descriptors: the one line by which a person tells one node of another,
-//! `masq://<chain>:<node key>@<host>:<port>[,<port>…][?mask=…]`.
+//! `masq://<chain>:<node key>@<host>:<port>[,<port>…][?mask=…&knock=…]`.
 //! Parsing is the only check; what a mask means is the transport's matter.
 
 use std::fmt;
@@ -8,6 +8,7 @@ use std::str::FromStr;
 use crate::address::{Address, Host};
 use crate::chain::{Chain, UnknownChain};
 use crate::key::{KeyError, NodeKey};
+use crate::knock::Knock;
 
 /// Longest descriptor taken, in bytes: a 253-byte host, 8 ports and a mask fit with room. Guess.
 pub const MAX_DESCRIPTOR_LEN: usize = 512;
@@ -29,6 +30,9 @@ pub struct Descriptor {
     pub ports: Vec<u16>,
     /// Name of the mask to use; `None` is the default mask.
     pub mask: Option<String>,
+    /// The node's knock. Without it the node takes a newcomer when it has room, and does not
+    /// introduce it elsewhere when it has none.
+    pub knock: Option<Knock>,
 }
 
 /// What is wrong with a descriptor, in words for the person who typed it.
@@ -73,7 +77,9 @@ pub enum DescriptorError {
     #[error("`{0}` is not a list of at most {MAX_PORTS} ports from 1 to 65535")]
     Port(String),
     /// An option is unknown, repeated or has no value.
-    #[error("`{0}` is not a known option; the only one is `mask=NAME`")]
+    #[error(
+        "`{0}` is not a known option; there are `mask=NAME` and `knock=` with eleven characters"
+    )]
     Option(String),
 }
 
@@ -113,6 +119,30 @@ impl Descriptor {
     }
 }
 
+impl Descriptor {
+    fn with_options(mut self, text: Option<&str>) -> Result<Self, DescriptorError> {
+        let Some(text) = text else { return Ok(self) };
+        for option in text.split('&') {
+            let wrong = || DescriptorError::Option(option.to_owned());
+            match option.split_once('=') {
+                Some(("mask", value)) if self.mask.is_none() && is_mask(value) => {
+                    self.mask = Some(value.to_owned());
+                }
+                Some(("knock", value)) if self.knock.is_none() => {
+                    self.knock = Some(value.parse().map_err(|()| wrong())?);
+                }
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(self)
+    }
+}
+
+fn is_mask(name: &str) -> bool {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    (1..=MAX_MASK_LEN).contains(&name.len()) && name.bytes().all(fine)
+}
+
 impl fmt::Display for Descriptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "masq://{}:{}@{}:", self.chain, self.node, self.host)?;
@@ -120,8 +150,11 @@ impl fmt::Display for Descriptor {
             let comma = if i == 0 { "" } else { "," };
             write!(f, "{comma}{port}")?;
         }
-        if let Some(mask) = &self.mask {
-            write!(f, "?mask={mask}")?;
+        let mask = self.mask.as_ref().map(|mask| format!("mask={mask}"));
+        let knock = self.knock.map(|knock| format!("knock={knock}"));
+        for (i, option) in mask.into_iter().chain(knock).enumerate() {
+            let mark = if i == 0 { '?' } else { '&' };
+            write!(f, "{mark}{option}")?;
         }
         Ok(())
     }
@@ -148,13 +181,15 @@ impl FromStr for Descriptor {
         let node: NodeKey = key.parse()?;
         let (host, ports) = split_host(place)?;
         let host = Host::parse(host).ok_or_else(|| DescriptorError::Host(host.to_owned()))?;
-        Ok(Self {
+        Self {
             chain,
             node,
             host,
             ports: parse_ports(ports)?,
-            mask: parse_options(options)?,
-        })
+            mask: None,
+            knock: None,
+        }
+        .with_options(options)
     }
 }
 
@@ -191,24 +226,6 @@ fn parse_ports(text: &str) -> Result<Vec<u16>, DescriptorError> {
     } else {
         Ok(ports)
     }
-}
-
-fn parse_options(text: Option<&str>) -> Result<Option<String>, DescriptorError> {
-    let Some(text) = text else { return Ok(None) };
-    let mut mask = None;
-    for option in text.split('&') {
-        let wrong = || DescriptorError::Option(option.to_owned());
-        let (name, value) = option.split_once('=').ok_or_else(wrong)?;
-        let fine = (1..=MAX_MASK_LEN).contains(&value.len())
-            && value
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if name != "mask" || mask.is_some() || !fine {
-            return Err(wrong());
-        }
-        mask = Some(value.to_owned());
-    }
-    Ok(mask)
 }
 
 #[cfg(test)]

@@ -92,6 +92,9 @@ pub enum DownReason {
     /// The link was given to a newcomer, by agreement of both ends.
     #[error("given to a newcomer")]
     Spliced,
+    /// Both ends had more neighbours than they look for.
+    #[error("both ends had neighbours to spare")]
+    Spared,
     /// A newer connection of the same neighbour took its place.
     #[error("replaced by a newer connection")]
     Replaced,

@@ -99,6 +99,12 @@ impl NodeKey {
     }
 }
 
+/// Whether a node signed a message.
+pub(crate) fn is_signed(node: &NodeKey, message: &[u8], signature: &[u8]) -> bool {
+    node.public()
+        .is_some_and(|public| public.verify(message, signature))
+}
+
 impl fmt::Display for NodeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&URL_SAFE_NO_PAD.encode(self.0))

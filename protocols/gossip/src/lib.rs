@@ -20,6 +20,7 @@ mod event;
 mod gate;
 mod handler;
 mod key;
+mod knock;
 mod neighbourhood;
 mod proto;
 mod record;
@@ -42,6 +43,7 @@ pub use event::{
 pub use gate::GateError;
 pub use handler::{Command, Handler, Report};
 pub use key::{KeyError, NODE_KEY_LEN, NODE_KEY_TEXT_LEN, NodeKey};
+pub use knock::{KNOCK_LEN, Knock};
 pub use neighbourhood::{EntryFor, Link, LinkInfo, Neighbourhood};
 pub use record::{
     MAX_CLOCK_SKEW, MAX_LISTED, MAX_POLICY_LEN, MAX_RECORD_LEN, MAX_RECORD_LIFE, RatePack, Record,

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use crate::card::WalkId;
 use crate::event::RefuseReason;
 use crate::key::NodeKey;
+use crate::knock::Knock;
 use crate::proto::Frame;
 
 /// Longest message, in bytes, from the two bytes of its length.
@@ -46,6 +47,8 @@ pub(crate) enum Farewell {
     Spliced,
     /// Another connection between the two is kept.
     Duplicate,
+    /// Both ends have more neighbours than they look for.
+    Spared,
 }
 
 /// A message of the protocol.
@@ -66,6 +69,8 @@ pub enum Message {
         invited: Option<WalkId>,
         /// A card under this walk id, to be introduced with when there is no room.
         card: Option<(WalkId, Vec<u8>)>,
+        /// The knock from the other's descriptor.
+        knock: Option<Knock>,
     },
     #[doc(hidden)]
     Accept { record: Vec<u8>, entry: bool },
@@ -122,6 +127,9 @@ pub enum Message {
     },
     #[doc(hidden)]
     SpliceGo { id: WalkId },
+    /// An offer to part: this end has more neighbours than it looks for.
+    #[doc(hidden)]
+    Spare,
     #[doc(hidden)]
     Digest([[u8; BUCKET_LEN]; DIGEST_BUCKETS]),
     #[doc(hidden)]
@@ -179,6 +187,7 @@ mod kind {
     pub(super) const DIGEST_LIST: u32 = 18;
     pub(super) const WANT: u32 = 19;
     pub(super) const RECORDS: u32 = 20;
+    pub(super) const SPARE: u32 = 24;
 }
 
 impl Message {
@@ -202,6 +211,7 @@ impl Message {
                 ports,
                 invited,
                 card,
+                knock,
             } => Frame {
                 kind: kind::DEBUT,
                 chain: chain.as_str().into(),
@@ -217,6 +227,9 @@ impl Message {
                 card: card
                     .as_ref()
                     .map_or(Cow::Borrowed(&[]), |(_, card)| card.into()),
+                data: knock
+                    .as_ref()
+                    .map_or(Cow::Borrowed(&[]), |knock| knock.0.as_slice().into()),
                 ..Frame::default()
             },
             Self::Accept { record, entry } => Frame {
@@ -243,6 +256,7 @@ impl Message {
                     Farewell::Leaving => 1,
                     Farewell::Spliced => 2,
                     Farewell::Duplicate => 3,
+                    Farewell::Spared => 4,
                 };
                 Frame {
                     kind: kind::GOODBYE,
@@ -268,6 +282,10 @@ impl Message {
             Self::EntryReply { granted } => Frame {
                 kind: kind::ENTRY_REPLY,
                 yes: *granted,
+                ..Frame::default()
+            },
+            Self::Spare => Frame {
+                kind: kind::SPARE,
                 ..Frame::default()
             },
             Self::EntryRelease => Frame {
@@ -398,6 +416,12 @@ impl Message {
                 } else {
                     Some((id(&f, &f.id)?, card(&f)?))
                 },
+                knock: if f.data.is_empty() {
+                    None
+                } else {
+                    let knock = f.data.as_ref().try_into();
+                    Some(Knock(knock.map_err(|_| field(&f, "data"))?))
+                },
             },
             kind::ACCEPT => Self::Accept {
                 record: single(&f)?,
@@ -412,6 +436,7 @@ impl Message {
             kind::GOODBYE => Self::Goodbye(match f.reason {
                 2 => Farewell::Spliced,
                 3 => Farewell::Duplicate,
+                4 => Farewell::Spared,
                 _ => Farewell::Leaving,
             }),
             kind::PING => Self::Ping(f.nonce),
@@ -419,6 +444,7 @@ impl Message {
             kind::ENTRY_ASK => Self::EntryAsk { insist: f.yes },
             kind::ENTRY_REPLY => Self::EntryReply { granted: f.yes },
             kind::ENTRY_RELEASE => Self::EntryRelease,
+            kind::SPARE => Self::Spare,
             kind::DIGEST => {
                 let (buckets, rest) = f.data.as_chunks::<BUCKET_LEN>();
                 let buckets = buckets.try_into().ok().filter(|_| rest.is_empty());

@@ -62,6 +62,7 @@ fn start(mut spec: Spec) -> (Descriptor, mpsc::Receiver<Event>) {
         host: Host::Ip(IpAddr::V4(spec.ip)),
         ports: vec![port],
         mask: None,
+        knock: None,
     };
     let (events, receiver) = mpsc::channel(1000);
     tokio::spawn(run(spec, port, events));
@@ -407,4 +408,54 @@ mod rubbish {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn links_at_an_address_that_is_gone_are_dropped_at_once() {
+    let a = spec(91, Chain::Dev);
+    let ip = IpAddr::V4(a.ip);
+    let keys = Keypair::ed25519_from_bytes([a.seed; 32]).unwrap();
+    let rng = ChaCha20Rng::seed_from_u64(91);
+    let behaviour = Behaviour::new(a.config, &keys, Start::default(), rng).unwrap();
+    let mut swarm = swarm(keys, behaviour);
+    let port = free_port(a.ip);
+    let address = Address::from(SocketAddr::new(ip, port));
+    swarm.listen_on(address.multiaddr()).unwrap();
+    let mut b = spec(92, Chain::Dev);
+    b.seeds = vec![swarm.behaviour().descriptor(address.host, vec![port])];
+    let (_, _b) = start(b);
+
+    let next = async |what: fn(&Event) -> bool, swarm: &mut Swarm<Behaviour>| {
+        let found = async {
+            loop {
+                if let SwarmEvent::Behaviour(event) = swarm.select_next_some().await
+                    && what(&event)
+                {
+                    return event;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap()
+    };
+    next(
+        |event| matches!(event, Event::NeighbourUp { .. }),
+        &mut swarm,
+    )
+    .await;
+    // Neither another address, nor the one that dialled links leave from, has to do with it.
+    let other = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 200));
+    swarm.behaviour_mut().on_addresses_lost(&[other], true);
+    swarm.behaviour_mut().wake_up();
+    assert_eq!(swarm.behaviour().links().len(), 1);
+    swarm.behaviour_mut().on_addresses_lost(&[ip], false);
+    assert!(swarm.behaviour().links().is_empty());
+    let down = next(
+        |event| matches!(event, Event::NeighbourDown { .. }),
+        &mut swarm,
+    )
+    .await;
+    let Event::NeighbourDown { reason, .. } = down else {
+        unreachable!()
+    };
+    assert_eq!(reason, masq_gossip::DownReason::Lost);
 }

@@ -5,5 +5,6 @@
 
 mod commands;
 mod joining;
+mod sleeping;
 mod support;
 mod through_the_mesh;

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use rand_core::Rng;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::busiest::{Busiest, LOOK_EVERY};
 use super::state::{Entry, Running};
-use super::{Back, Inner, IsolationKey, Outcome, PoolError, Want};
+use super::{Back, Inner, IsolationKey, Outcome, PoolError, RouteSource, Want};
+use crate::cell::Leg;
+use crate::close::CloseReason;
 use crate::flow::ClientSession;
 use crate::origin::{CircuitHandle, Route};
 use crate::session::SessionId;
@@ -155,25 +158,42 @@ async fn try_route(inner: &Arc<Inner>, route: Route) -> Result<Entry, String> {
     })
 }
 
-/// Reports rounds and the end of one circuit.
+/// What there is to be done about a circuit that is up.
+enum Next {
+    Look,
+    Round,
+    End(Arc<CloseReason>),
+}
+
+/// Reports rounds, the pace and the end of one circuit.
 async fn watch_circuit(pool: Back, mut circuit: CircuitHandle) {
     let route = circuit.route().clone();
     let mut rounds = circuit.rounds();
+    let mut pace = Pace::new(&circuit);
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let reason = tokio::select! {
-            reason = circuit.ended() => Some(reason),
+        let next = tokio::select! {
+            reason = circuit.ended() => Next::End(reason),
             changed = rounds.changed() => match changed {
-                Ok(()) => None,
-                Err(_) => Some(circuit.ended().await),
+                Ok(()) => Next::Round,
+                Err(_) => Next::End(circuit.ended().await),
             },
+            _ = look.tick() => Next::Look,
         };
+        pace.look(&circuit);
+        if matches!(next, Next::Look) {
+            continue;
+        }
         let Some(inner) = pool.upgrade() else { return };
-        match reason {
-            None => {
+        pace.report(&*inner.routes, &route);
+        match next {
+            Next::Look => {}
+            Next::Round => {
                 let took = rounds.borrow_and_update().took;
                 inner.routes.report(&route, Outcome::Round(took));
             }
-            Some(reason) => {
+            Next::End(reason) => {
                 inner.routes.report(&route, Outcome::Ended(reason));
                 {
                     let mut state = inner.state();
@@ -182,6 +202,33 @@ async fn watch_circuit(pool: Back, mut circuit: CircuitHandle) {
                 }
                 inner.wake.notify_one();
                 return;
+            }
+        }
+    }
+}
+
+/// How fast both legs of a circuit are.
+struct Pace([(Leg, Busiest); 2]);
+
+impl Pace {
+    fn new(circuit: &CircuitHandle) -> Self {
+        let now = Instant::now();
+        let begin = |leg| (leg, Busiest::new(now, circuit.carried(leg).bytes));
+        Self([begin(Leg::Over), begin(Leg::Back)])
+    }
+
+    fn look(&mut self, circuit: &CircuitHandle) {
+        let now = Instant::now();
+        for (leg, busiest) in &mut self.0 {
+            busiest.look(now, circuit.carried(*leg).bytes);
+        }
+    }
+
+    fn report(&mut self, routes: &dyn RouteSource, route: &Route) {
+        for (leg, busiest) in &mut self.0 {
+            if let Some((bytes, took)) = busiest.take() {
+                let leg = *leg;
+                routes.report(route, Outcome::Carried { leg, bytes, took });
             }
         }
     }

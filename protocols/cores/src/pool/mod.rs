@@ -6,6 +6,7 @@
 //! destination through another exit, is the business of whoever opens them.
 
 mod build;
+mod busiest;
 mod state;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::cell::Leg;
 use crate::close::CloseReason;
 use crate::flow::ClientSession;
 use crate::node::Cores;
@@ -95,6 +97,16 @@ pub enum Outcome {
     Ended(Arc<CloseReason>),
     /// A report round came home; how long it took.
     Round(Duration),
+    /// What a leg of it carried at its busiest lately: nothing is said of circuits that
+    /// carry little.
+    Carried {
+        /// Which leg.
+        leg: Leg,
+        /// Body bytes of cells.
+        bytes: u64,
+        /// In this time.
+        took: Duration,
+    },
 }
 
 /// Chooses routes and learns from what becomes of them. Called from tasks; must not block.

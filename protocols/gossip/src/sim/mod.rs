@@ -29,7 +29,8 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::descriptor::Descriptor;
 use crate::event::{ASK_TIMEOUT, DownReason, Event, Remembered, SeedFailure, Stage, Start};
-use crate::key::NodeKey;
+use crate::key::{NodeKey, is_signed};
+use crate::knock::Knock;
 use crate::neighbourhood::EntryFor;
 use crate::record::{RecordError, SIGNATURE_LEN, SignedRecord};
 use crate::state::{ConnId, Input, Machine, Now, Output, Verifier};
@@ -42,7 +43,7 @@ pub use count::{NodeCount, POOR_BELOW};
 pub const EPOCH: u64 = 1_700_000_000;
 /// The TCP port on which simulated nodes listen.
 pub const PORT: u16 = 4000;
-/// Records whose verification is remembered; when there are more, all are forgotten. 1 KiB each.
+/// Records, and cards, whose verification is remembered; when there are more, all are forgotten. 1 KiB each.
 const VERIFIED_MAX: usize = 400_000;
 /// Events kept of each node in a run that is not lean.
 const MAX_EVENTS: usize = 10_000;
@@ -141,17 +142,21 @@ impl Body {
     }
 }
 
-/// Verified records by their signatures.
-type Verified = HashMap<[u8; SIGNATURE_LEN], Arc<SignedRecord>>;
+/// What was verified, by the signatures.
+#[derive(Default)]
+struct Verified {
+    records: HashMap<[u8; SIGNATURE_LEN], Arc<SignedRecord>>,
+    messages: HashMap<[u8; SIGNATURE_LEN], (NodeKey, Vec<u8>)>,
+}
 
-/// Checks each record once for all nodes.
+/// Checks each signature once for all nodes.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Verified>>);
 
 impl Verifier for Shared {
     fn verify(&mut self, bytes: &[u8]) -> Result<Arc<SignedRecord>, RecordError> {
         let signature = *bytes.last_chunk().ok_or(RecordError::Layout)?;
-        let mut known = self.0.lock().expect("no holder panics");
+        let known = &mut self.0.lock().expect("no holder panics").records;
         if let Some(record) = known.get(&signature)
             && record.bytes() == bytes
         {
@@ -163,6 +168,27 @@ impl Verifier for Shared {
         }
         known.insert(signature, Arc::clone(&record));
         Ok(record)
+    }
+
+    fn is_signed(&mut self, node: &NodeKey, message: &[u8], signature: &[u8]) -> bool {
+        let Some(name) = signature.first_chunk().copied() else {
+            return false;
+        };
+        let known = &mut self.0.lock().expect("no holder panics").messages;
+        if let Some((by, what)) = known.get(&name)
+            && by == node
+            && what == message
+        {
+            return signature.len() == SIGNATURE_LEN;
+        }
+        let fine = is_signed(node, message, signature);
+        if fine {
+            if known.len() >= VERIFIED_MAX {
+                known.clear();
+            }
+            known.insert(name, (*node, message.to_vec()));
+        }
+        fine
     }
 }
 
@@ -693,6 +719,7 @@ impl Sim {
             host: crate::address::Host::Ip(node.ip),
             ports: vec![PORT],
             mask: None,
+            knock: Some(Knock::of(&node.keys)),
         }
     }
 

@@ -9,13 +9,15 @@ use super::book::Origin;
 use super::conn::{Conn, Debut, Link, Phase};
 use super::heal::NOTE_EVERY;
 use super::sources::{
-    DEBUT_BUCKET, INTRODUCTION_BUCKET, SPLICE_BUCKET, canonical, ip_allowed, source, splice_source,
+    DEBUT_BUCKET, INTRODUCED_BUCKET, INTRODUCTION_BUCKET, SPLICE_BUCKET, canonical, ip_allowed,
+    is_local, source, splice_source,
 };
 use super::{ConnId, Machine, Output};
 use crate::address::{Address, Host};
 use crate::card::WalkId;
 use crate::event::{DownReason, Event, RefuseReason, SeedFailure};
 use crate::key::NodeKey;
+use crate::knock::Knock;
 use crate::record::SignedRecord;
 use crate::scope::port_fine;
 use crate::wire::{Farewell, Message};
@@ -36,6 +38,7 @@ pub(super) struct Arriving {
     pub(super) ports: Vec<u16>,
     pub(super) invited: Option<WalkId>,
     pub(super) card: Option<(WalkId, Vec<u8>)>,
+    pub(super) knock: Option<Knock>,
 }
 
 impl Machine {
@@ -64,6 +67,34 @@ impl Machine {
             source(ip)
         };
         self.sources.take(source, bucket, self.now.mono)
+    }
+
+    /// Whether a guest may be introduced. On this machine and in home networks addresses are no
+    /// secret, and many nodes may come from few of them.
+    fn may_introduce(&mut self, ip: Option<IpAddr>, known: bool) -> bool {
+        let now = self.now.mono;
+        match self.counted_source(ip) {
+            Some(source) => known && self.sources.has(source, INTRODUCED_BUCKET, now),
+            None => true,
+        }
+    }
+
+    /// A guest's walk has come to something.
+    pub(super) fn count_introduced(&mut self, guest: ConnId) {
+        let now = self.now.mono;
+        let guest = self.conns.get(&guest);
+        let guest = guest.filter(|conn| matches!(conn.phase, Phase::Guest { .. }));
+        if let Some(source) = guest.and_then(|conn| self.counted_source(conn.remote)) {
+            self.sources.take(source, INTRODUCED_BUCKET, now);
+        }
+    }
+
+    /// The source whose introductions are counted, if those from this address are.
+    fn counted_source(&self, ip: Option<IpAddr>) -> Option<IpAddr> {
+        let limits = &self.config.ip_limits;
+        let spared = |ip: &IpAddr| limits.spare_local_prefixes && is_local(*ip);
+        ip.filter(|ip| limits.per_ip.is_some() && !spared(ip))
+            .map(source)
     }
 
     pub(super) fn on_connected(
@@ -119,6 +150,7 @@ impl Machine {
             },
             invited: debut.invited,
             card,
+            knock: self.book.seed(&peer).and_then(|seed| seed.knock),
         };
         let until = self.now.mono + self.config.timing.offer_timeout;
         let phase = Phase::Debuting { until, debut };
@@ -269,8 +301,12 @@ impl Machine {
             _ => None,
         };
         let now = self.now.mono;
-        let introduce =
-            card.filter(|_| !self.links.is_empty() && self.source_allows(ip, INTRODUCTION_BUCKET));
+        let known = debut.knock == Some(self.knock) || self.book.remembers(&peer);
+        let introduce = card.filter(|_| {
+            !self.links.is_empty()
+                && self.may_introduce(ip, known)
+                && self.source_allows(ip, INTRODUCTION_BUCKET)
+        });
         let wait = if introduce.is_some() {
             self.config.timing.intro_wait
         } else {
@@ -289,6 +325,9 @@ impl Machine {
                     "{reason}: it is on {}, this node on {}",
                     self.config.chain, debut.chain
                 )
+            }
+            (None, RefuseReason::Full) if !known => {
+                format!("{reason}, and introduces only those who have its whole descriptor")
             }
             (None, _) => reason.to_string(),
         };
@@ -396,10 +435,10 @@ impl Machine {
                 until: self.now.mono,
             };
         }
-        let reason = if farewell == Farewell::Spliced {
-            DownReason::Spliced
-        } else {
-            DownReason::Left
+        let reason = match farewell {
+            Farewell::Spliced => DownReason::Spliced,
+            Farewell::Spared => DownReason::Spared,
+            _ => DownReason::Left,
         };
         self.close(id, reason);
     }
@@ -423,6 +462,7 @@ impl Machine {
         let link = Link {
             since: now,
             ours,
+            ours_since: now,
             theirs,
             chosen,
             entry_asked: None,

@@ -184,6 +184,11 @@ impl Book {
         }
     }
 
+    /// Everybody may be tried again at once.
+    pub(super) fn forget_pauses(&mut self) {
+        self.backoff.clear();
+    }
+
     /// It worked.
     pub(super) fn succeeded(&mut self, node: &NodeKey) {
         self.backoff.remove(node);

@@ -50,6 +50,8 @@ pub(super) struct Conn {
     pub(super) remote: Option<IpAddr>,
     pub(super) since: Duration,
     pub(super) last_heard: Duration,
+    /// When bytes of another protocol were last heard.
+    pub(super) in_use: Option<Duration>,
     pub(super) pinged: Option<(u64, Duration)>,
     pub(super) rtt: Option<Duration>,
     pub(super) buckets: Buckets,
@@ -88,6 +90,8 @@ pub(super) struct Debut {
 pub(super) struct Link {
     pub(super) since: Duration,
     pub(super) ours: bool,
+    /// When it became so.
+    pub(super) ours_since: Duration,
     pub(super) theirs: bool,
     /// We looked for it: such links are not spliced away.
     pub(super) chosen: bool,
@@ -124,6 +128,7 @@ impl Conn {
             remote,
             since: now,
             last_heard: now,
+            in_use: None,
             pinged: None,
             rtt: None,
             buckets: Buckets::new(now),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand::seq::IndexedRandom as _;
 
+use super::conn::Conn;
 use super::stage::route_exists;
 use super::{ConnId, Machine};
 use crate::event::{Event, Stage};
@@ -22,6 +23,9 @@ const MIN_LISTED: usize = 2;
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Neighbours that do not answer are given up after this. Guess.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For how long after its choice a node may still move its entry link to one that is the other's
+/// as well. Later it stays, so that nobody who comes along becomes our entry neighbour. Guess.
+const SETTLING: Duration = Duration::from_secs(600);
 /// How long an entry link may lead nowhere before another is looked for: records may still be coming. Guess.
 const RECONSIDER_PAUSE: Duration = Duration::from_millis(1500);
 
@@ -36,7 +40,26 @@ impl Machine {
         !self.config.roles.routes || (self.config.originates && self.own_entries() == 0)
     }
 
-    /// Whether a link with this node may be its entry link. `need`: it would have none otherwise.
+    /// Whether our own entry link is to be made the other's as well, or to be moved to one that is:
+    /// one unlisted link then does for two nodes, and both have more listed ones.
+    fn unpaired(&self) -> bool {
+        let now = self.now.mono;
+        let mut own = self.each_link().filter(|(_, _, link)| link.ours);
+        self.config.originates
+            && self.config.roles.routes
+            && own.all(|(_, _, link)| !link.theirs && now < link.ours_since + SETTLING)
+    }
+
+    /// Links that are the other's entry link and not ours.
+    fn pairable(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        let theirs = self
+            .each_link()
+            .filter(|(_, conn, link)| link.theirs && !link.ours && self.routes(&conn.peer));
+        theirs.map(|(id, conn, _)| (id, conn))
+    }
+
+    /// Whether a link with this node may be its entry link. `need`: others have refused, or will.
+    /// Without it only if it can become ours as well.
     pub(super) fn can_host(&self, node: &NodeKey, need: bool) -> bool {
         if !self.config.roles.routes {
             return false;
@@ -55,7 +78,9 @@ impl Machine {
         } else {
             MAX_ENTRY_LINKS
         };
-        entries + 1 + own <= limit && listed + spare >= MIN_LISTED
+        let pairs =
+            !self.config.originates || (self.unpaired() && self.pairable().next().is_none());
+        (need || pairs) && entries + 1 + own <= limit && listed + spare >= MIN_LISTED
     }
 
     /// Whether a route of the configured length begins at this neighbour.
@@ -75,7 +100,7 @@ impl Machine {
         }
         let moving = routes && self.own_entries() > 0;
         if moving && self.has_route() {
-            return;
+            return self.pair();
         }
         let now = self.now.mono;
         let pause = self.config.timing.entry_pause;
@@ -101,9 +126,29 @@ impl Machine {
         }
     }
 
-    /// The neighbourhood changed while our entry link led nowhere.
+    /// Moves our entry link to one that is the other's already, when that leads somewhere.
+    fn pair(&mut self) {
+        if !self.unpaired() {
+            return;
+        }
+        let leading = self.pairable().find(|(_, conn)| self.leads(&conn.peer));
+        let Some(id) = leading.map(|(id, _)| id) else {
+            return;
+        };
+        let now = self.now.mono;
+        if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut())
+            && link.entry_asked.is_none()
+        {
+            link.entry_asked = Some(now);
+            self.send(id, Message::EntryAsk { insist: false });
+        }
+    }
+
+    /// The neighbourhood changed while our entry link led nowhere, or may be moved to a better one.
     pub(super) fn reconsider_entry(&mut self) {
-        if self.timers.entry.is_none() && self.stage == Stage::ConnectedToNeighbour {
+        let wanting = self.stage == Stage::ConnectedToNeighbour
+            || (self.unpaired() && self.pairable().next().is_some());
+        if self.timers.entry.is_none() && wanting {
             self.timers.entry = Some(self.now.mono + self.jitter(RECONSIDER_PAUSE));
         }
     }
@@ -133,10 +178,12 @@ impl Machine {
         best.choose(&mut self.rng).copied()
     }
 
-    /// Of several own entry links one that leads nowhere goes, else the youngest.
+    /// Of several own entry links one that leads nowhere goes, else one that is not the other's, else
+    /// the youngest.
     fn release_worst(&mut self) {
         let own = self.each_link().filter(|(_, _, link)| link.ours);
-        let worst = own.max_by_key(|(_, conn, link)| (!self.leads(&conn.peer), link.since));
+        let worst =
+            own.max_by_key(|(_, conn, link)| (!self.leads(&conn.peer), !link.theirs, link.since));
         let Some((id, _, _)) = worst else { return };
         if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
             // Without this flag there is one less, so the caller's loop ends.
@@ -172,6 +219,7 @@ impl Machine {
         }
         if granted {
             link.ours = true;
+            link.ours_since = now;
             self.entry_changed(id);
         } else {
             link.entry_refused_until = now + REFUSED_PAUSE;

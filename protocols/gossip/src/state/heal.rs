@@ -20,7 +20,7 @@ const MAX_BOOK_DIALS: usize = 2;
 const BOOK_TICK: Duration = Duration::from_millis(200);
 /// Listed neighbours below which a node that routes looks for more although it has its target;
 /// it does so too while there is no route.
-const MIN_LISTED: usize = 2;
+pub(super) const MIN_LISTED: usize = 2;
 /// Neighbours that a node which does not route looks for; all of them entry links. Guess.
 const CONSUMER_TARGET: usize = 2;
 /// A neighbour that came by itself is noted in the address book after this, and the note of any
@@ -160,7 +160,9 @@ impl Machine {
                 timing.seek_max
             };
             self.timers.seek_pause = (self.timers.seek_pause * 2).min(longest);
-            self.launch_walk();
+            if !self.ask_somebody() {
+                self.launch_walk();
+            }
             if lonely {
                 self.dial_from_book(1);
             }
@@ -239,7 +241,8 @@ impl Machine {
     /// its youngest listed link, to look for another.
     pub(super) fn rewire(&mut self) {
         self.timers.rewire = None;
-        if !self.lacks_route() || self.occupied() < self.config.target {
+        // Below the cap more links are looked for, which costs nobody a link.
+        if !self.lacks_route() || self.occupied() < self.config.cap {
             return;
         }
         self.timers.rewire_pause = (self.timers.rewire_pause * 2).min(REWIRE_MAX);

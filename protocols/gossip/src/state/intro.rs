@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom as _;
 
 use super::book::Origin;
 use super::conn::{Debut, Phase};
-use super::walk::Swap;
+use super::walk::{Asker, Swap};
 use super::{ConnId, Dial, Machine, Output};
 use crate::address::Address;
 use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, seal};
@@ -36,7 +36,7 @@ struct Walk {
 }
 
 /// For a node with hardly any neighbour: the next best. Guess.
-const ANYWHERE: Reach = Reach { steps: 8, min: 1 };
+const ANYWHERE: Reach = Reach { steps: 16, min: 1 };
 /// Closes a four-cycle: the taker is at distance three when the walk does not turn. From the design.
 const NEAR: Reach = Reach { steps: 6, min: 2 };
 /// Brings far nodes into reach. Guess.
@@ -51,7 +51,8 @@ impl Machine {
         let secret = SealSecret::new(&mut self.rng);
         let card = self.card_for(&id, &secret);
         let until = self.now.mono + self.config.timing.walk_life;
-        self.intro.remember_own(id, secret, may_splice, until);
+        let now = self.now.mono;
+        self.intro.remember_own(id, secret, may_splice, now, until);
         (id, card)
     }
 
@@ -62,7 +63,7 @@ impl Machine {
             seal_key: secret.public(),
             dialable: self.introducible(),
             entry_only: !self.config.roles.routes,
-            links: self.links.len() as u8,
+            links: self.occupied().min(usize::from(u8::MAX)) as u8,
             // Half of what is allowed, so that clocks may differ by the other half.
             expires: self.now.unix + MAX_CARD_LIFE / 2,
         };
@@ -83,8 +84,12 @@ impl Machine {
         } else {
             FAR
         };
-        let splice = self.links.len() < SPLICE_BELOW
-            && self.timers.seek_pause > self.config.timing.seek_first * 4;
+        // Who has looked in vain for some time may have any place, and a splice when it is poor.
+        let splice = self.timers.seek_pause > self.config.timing.seek_first * 4;
+        let wanted = self.config.cap.saturating_sub(self.occupied());
+        if self.intro.under_way(self.now.mono) >= wanted {
+            return;
+        }
         let Some(next) = self.next_step(None, &self.me.clone()) else {
             return;
         };
@@ -110,7 +115,7 @@ impl Machine {
         bytes: Vec<u8>,
         splice: bool,
     ) {
-        let card = Card::parse(&bytes, &id, self.config.chain, self.now.unix);
+        let card = self.read_card(&bytes, &id);
         match card.filter(|card| card.node == peer) {
             Some(card) => {
                 let Reach { steps: left, min } = ANYWHERE;
@@ -181,12 +186,21 @@ impl Machine {
         if !neighbour.is_some_and(|conn| conn.buckets.walks.take(now)) {
             return;
         }
-        let Some(card) = Card::parse(&walk.bytes, &walk.id, self.config.chain, self.now.unix)
-        else {
+        let Some(card) = self.read_card(&walk.bytes, &walk.id) else {
             return;
         };
-        if walk.min == 0 && self.take_card(from, walk.id, &card) {
-            return;
+        if walk.min == 0
+            && let Some((own, sealed)) =
+                self.take_card(Asker::Link(from), &walk.id, walk.splice, &card)
+        {
+            let (id, card, second) = (walk.id, own, false);
+            let taken = Message::Taken {
+                id,
+                card,
+                sealed,
+                second,
+            };
+            return self.send(from, taken);
         }
         self.walk_on(from, walk, card);
     }
@@ -228,45 +242,54 @@ impl Machine {
 
     /// Counts that our address is told to a newcomer that nobody can dial. Such newcomers cost
     /// nothing to invent.
-    fn may_reveal(&mut self, from: ConnId) -> bool {
+    fn may_reveal(&mut self, from: Asker) -> bool {
         let now = self.now.mono;
-        let Some(conn) = self.conns.get_mut(&from) else {
-            return false;
+        let bucket = match from {
+            Asker::Link(conn) => self.conns.get_mut(&conn).map(|c| &mut c.buckets.reveals),
+            Asker::Circuit => Some(&mut self.intro.circuit_reveals),
         };
-        conn.buckets.reveals.take(now) && self.intro.reveals.take(now)
+        bucket.is_some_and(|bucket| bucket.take(now)) && self.intro.reveals.take(now)
     }
 
-    /// Offers ourselves when we have room.
-    fn take_card(&mut self, from: ConnId, id: WalkId, card: &Card) -> bool {
+    /// Whether there is a place for the node of a card. The last one is for those who have hardly
+    /// any neighbour, or have looked in vain: so newcomers find one within a few steps however
+    /// long the mesh has been at rest.
+    fn has_place_for(&self, card: &Card, patient: bool) -> bool {
+        let poor = usize::from(card.links) < SPLICE_BELOW;
+        let most = if poor || card.entry_only || patient {
+            self.config.cap
+        } else {
+            self.config.target
+        };
+        self.occupied() < most
+    }
+
+    /// Offers ourselves when we have room: gives our card, and our address sealed if the other one
+    /// must dial.
+    pub(super) fn take_card(
+        &mut self,
+        from: Asker,
+        id: &WalkId,
+        patient: bool,
+        card: &Card,
+    ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
         let fine = !self.stopping
             && self.config.roles.routes
             && self.can_meet(card)
             && !self.engaged(&card.node)
             && self.intro.may_take(&card.node, from)
-            && self.occupied() < self.config.cap
+            && self.has_place_for(card, patient)
             && (!card.entry_only || self.can_host(&card.node, true));
         if !fine {
-            return false;
+            return None;
         }
-        let Some((own, sealed)) = self.offer(from, id, card, None) else {
-            return false;
-        };
-        self.send(
-            from,
-            Message::Taken {
-                id,
-                card: own,
-                sealed,
-                second: false,
-            },
-        );
-        true
+        self.offer(from, *id, card, None)
     }
 
     /// Keeps a slot for the card's node; gives our card, and our address sealed if it must dial.
     pub(super) fn offer(
         &mut self,
-        from: ConnId,
+        from: Asker,
         id: WalkId,
         card: &Card,
         swap: Option<Swap>,
@@ -296,6 +319,9 @@ impl Machine {
     ) {
         if !self.intro.own.contains_key(&id) {
             if let Some(prev) = self.intro.paths.get(&id).map(|path| path.prev) {
+                if !second {
+                    self.count_introduced(prev);
+                }
                 self.send(
                     prev,
                     Message::Taken {
@@ -308,7 +334,7 @@ impl Machine {
             }
             return;
         }
-        let Some(card) = Card::parse(&bytes, &id, self.config.chain, self.now.unix) else {
+        let Some(card) = self.read_card(&bytes, &id) else {
             return;
         };
         let Some(secret) = self.intro.answered(&id, second) else {
@@ -348,7 +374,7 @@ impl Machine {
         }
     }
 
-    fn on_sealed(&mut self, id: WalkId, to: NodeKey, sealed: Vec<u8>) {
+    pub(super) fn on_sealed(&mut self, id: WalkId, to: NodeKey, sealed: Vec<u8>) {
         if to != self.me {
             if let Some(next) = self.intro.paths.get(&id).map(|path| path.next) {
                 self.send(next, Message::Sealed { id, to, sealed });

@@ -7,10 +7,11 @@
 //!
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
-//! the address book), `stage` (whether there is a route). Each is an `impl Machine`; what a part
+//! the address book), `wake` (after a sleep), `stage` (whether there is a route). Each is an `impl Machine`; what a part
 //! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
 
 mod admission;
+mod ask;
 mod book;
 mod conn;
 mod entry;
@@ -23,6 +24,8 @@ mod stage;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trim;
+mod wake;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,15 +37,17 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
 
 use crate::address::Address;
-use crate::card::WalkId;
+use crate::card::{Card, WalkId};
 use crate::config::Config;
 use crate::descriptor::{Descriptor, DescriptorError};
 use crate::event::{DownReason, Event, SeedFailure, Stage, Start};
 use crate::key::NodeKey;
+use crate::knock::Knock;
 use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
+use ask::Asks;
 use book::Book;
 use conn::{Conn, Debut, Link, Phase};
 use intro::Introductions;
@@ -144,9 +149,14 @@ pub enum Output {
     Event(Event),
 }
 
-/// Verifies records. The default remembers nothing beyond what the machine holds; a simulator
-/// of many nodes hands in one that checks each record once for all of them.
+/// Verifies records and cards. The default remembers nothing beyond what the machine holds; a
+/// simulator of many nodes hands in one that checks each signature once for all of them.
 pub trait Verifier: Send {
+    /// Whether a node signed a message (that is no record).
+    fn is_signed(&mut self, node: &NodeKey, message: &[u8], signature: &[u8]) -> bool {
+        crate::key::is_signed(node, message, signature)
+    }
+
     /// As [`SignedRecord::parse`].
     ///
     /// # Errors
@@ -183,12 +193,15 @@ struct Timers {
     /// When to give up a link, if there still is no route by then; and the pause before the next time.
     rewire: Option<Duration>,
     rewire_pause: Duration,
+    /// When to offer a neighbour to part, while there are some to spare.
+    trim: Option<Duration>,
 }
 
 /// One node of the mesh.
 pub struct Machine {
     config: Config,
     keys: ed25519::Keypair,
+    knock: Knock,
     me: NodeKey,
     rng: ChaCha20Rng,
     verifier: Box<dyn Verifier>,
@@ -199,6 +212,7 @@ pub struct Machine {
     dials: BTreeMap<NodeKey, Dial>,
     sources: Sources,
     intro: Introductions,
+    asks: Asks,
     book: Book,
     spread: Spread,
     timers: Timers,
@@ -247,6 +261,7 @@ impl Machine {
             dials: BTreeMap::new(),
             sources: Sources::default(),
             intro: Introductions::new(now.mono),
+            asks: Asks::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
             spread: Spread::new(config.radius, start.last_version),
             timers: Timers {
@@ -258,11 +273,13 @@ impl Machine {
                 probe: now.mono + timing.probe,
                 rewire: None,
                 rewire_pause: heal::REWIRE_FIRST,
+                trim: None,
             },
             stage: Stage::NotConnected,
             stopping: false,
             outputs: VecDeque::new(),
             config,
+            knock: Knock::of(&keys),
             keys,
         };
         machine.timers.probe = now.mono + machine.jitter(timing.probe);
@@ -290,14 +307,12 @@ impl Machine {
             Input::Activity(peer) => {
                 if let Some(conn) = self.links.get(&peer).and_then(|id| self.conns.get_mut(id)) {
                     conn.last_heard = now.mono;
+                    conn.in_use = Some(now.mono);
                 }
             }
             Input::Broken(conn, reason) => self.close(conn, reason),
-            Input::Asked { call, .. } => self.outputs.push_back(Output::Reply {
-                call,
-                payload: None,
-            }),
-            Input::Answered { .. } => {}
+            Input::Asked { call, payload } => self.on_asked(call, &payload),
+            Input::Answered { call, payload } => self.on_answered(call, payload.as_deref()),
         }
     }
 
@@ -315,6 +330,7 @@ impl Machine {
             running(self.timers.entry),
             running(self.timers.publish),
             running(self.timers.rewire),
+            running(self.timers.trim),
             self.spread.due(),
             self.intro.next_deadline(),
             self.dials.values().map(|dial| dial.until).min(),
@@ -346,6 +362,9 @@ impl Machine {
             if self.timers.rewire.is_some_and(|at| at <= now.mono) {
                 self.rewire();
             }
+            if self.timers.trim.is_some_and(|at| at <= now.mono) {
+                self.trim();
+            }
             self.seek();
         }
         if self.spread.due().is_some_and(|at| at <= now.mono) {
@@ -356,6 +375,11 @@ impl Machine {
     /// This node.
     pub fn me(&self) -> NodeKey {
         self.me
+    }
+
+    /// What this node's descriptor says besides where it is.
+    pub fn knock(&self) -> Knock {
+        self.knock
     }
 
     /// The settings, brought into their bounds.
@@ -473,6 +497,7 @@ impl Machine {
                 ports,
                 invited,
                 card,
+                knock,
             } => {
                 let debut = admission::Arriving {
                     chain,
@@ -481,6 +506,7 @@ impl Machine {
                     ports,
                     invited,
                     card,
+                    knock,
                 };
                 self.on_debut(id, debut);
             }
@@ -503,6 +529,7 @@ impl Machine {
             Message::EntryAsk { insist } => self.on_entry_ask(id, insist),
             Message::EntryReply { granted } => self.on_entry_reply(id, granted),
             Message::EntryRelease => self.on_entry_release(id),
+            Message::Spare => self.on_spare(id),
             Message::SpliceAsk { id: walk, card } => self.on_splice_ask(id, walk, &card),
             Message::SpliceReply {
                 id: walk,
@@ -657,6 +684,7 @@ impl Machine {
         self.publish_soon();
         self.spread.topology_changed(self.now.mono);
         self.update_stage();
+        self.plan_trim();
     }
 
     fn link_views(&self) -> Vec<LinkView> {
@@ -707,6 +735,15 @@ impl Machine {
     pub(crate) fn path_to(&self, node: &NodeKey) -> Option<Vec<NodeKey>> {
         let most = usize::from(crate::config::MAX_HOPS);
         stage::path_to(&self.spread.store, self.me, &self.starts(), node, most)
+    }
+
+    /// Reads a card that came for a walk.
+    fn read_card(&mut self, bytes: &[u8], id: &WalkId) -> Option<Card> {
+        let verifier = &mut self.verifier;
+        let signed = |node: &NodeKey, message: &[u8], signature: &[u8]| {
+            verifier.is_signed(node, message, signature)
+        };
+        Card::parse_with(bytes, id, self.config.chain, self.now.unix, signed)
     }
 
     fn new_walk_id(&mut self) -> WalkId {

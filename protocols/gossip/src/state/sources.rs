@@ -13,8 +13,12 @@ use crate::event::RefuseReason;
 const MAX_SOURCES: usize = 1024;
 /// Debuts from one address: at once, per second. Guess: a newcomer tries every four seconds.
 const DEBUTS: (u32, f64) = (12, 0.3);
-/// Introductions asked for from one address. Bounds how many nodes an attacker can meet. Guess.
+/// Introductions asked for from one address. Guess.
 const INTRODUCTIONS: (u32, f64) = (10, 0.1);
+/// Introductions that came to something, from one public address: two at once (the first may still
+/// fail), then one in two hours. Bounds how many nodes somebody can meet who debuts in a loop; `masq-testnet simulate gossip --attack
+/// harvest` measures it.
+const INTRODUCED: (u32, f64) = (2, 1.0 / 7200.0);
 /// Walks that may end in a splice, asked for from one prefix: six at once, six an hour. Not each
 /// of them does. Guess, from "a few per hour".
 const SPLICES: (u32, f64) = (6, 6.0 / 3600.0);
@@ -29,12 +33,23 @@ pub(super) struct Sources {
 pub(super) const DEBUT_BUCKET: u8 = 0;
 pub(super) const INTRODUCTION_BUCKET: u8 = 1;
 pub(super) const SPLICE_BUCKET: u8 = 2;
+pub(super) const INTRODUCED_BUCKET: u8 = 3;
 
 impl Sources {
     pub(super) fn take(&mut self, source: IpAddr, which: u8, now: Duration) -> bool {
+        self.bucket(source, which, now).take(now)
+    }
+
+    /// Whether [`Sources::take`] would do it.
+    pub(super) fn has(&mut self, source: IpAddr, which: u8, now: Duration) -> bool {
+        self.bucket(source, which, now).has(now)
+    }
+
+    fn bucket(&mut self, source: IpAddr, which: u8, now: Duration) -> &mut TokenBucket {
         let (size, rate) = match which {
             DEBUT_BUCKET => DEBUTS,
             INTRODUCTION_BUCKET => INTRODUCTIONS,
+            INTRODUCED_BUCKET => INTRODUCED,
             _ => SPLICES,
         };
         if self.by_source.len() >= MAX_SOURCES && !self.by_source.contains_key(&(source, which)) {
@@ -47,10 +62,7 @@ impl Sources {
             }
         }
         let bucket = || TokenBucket::new(size, rate, now);
-        self.by_source
-            .entry((source, which))
-            .or_insert_with(bucket)
-            .take(now)
+        self.by_source.entry((source, which)).or_insert_with(bucket)
     }
 }
 
@@ -76,7 +88,7 @@ pub(super) fn source(ip: IpAddr) -> IpAddr {
 }
 
 /// Loopback, private, shared, link-local and unique local addresses.
-fn is_local(ip: IpAddr) -> bool {
+pub(super) fn is_local(ip: IpAddr) -> bool {
     match canonical(ip) {
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();

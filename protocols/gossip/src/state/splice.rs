@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::seq::SliceRandom as _;
 
 use super::intro::SPLICE_BELOW;
-use super::walk::{Splice, Swap};
+use super::walk::{Asker, Splice, Swap};
 use super::{ConnId, Machine};
 use crate::card::{Card, WalkId};
 use crate::event::DownReason;
@@ -60,7 +60,7 @@ impl Machine {
             && usize::from(card.links) < SPLICE_BELOW
             && self.can_meet(&card)
             && !self.engaged(&card.node)
-            && self.intro.may_take(&card.node, back);
+            && self.intro.may_take(&card.node, Asker::Link(back));
         if !fine {
             return false;
         }
@@ -115,19 +115,19 @@ impl Machine {
         id: WalkId,
         bytes: &[u8],
     ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
-        let card = Card::parse(bytes, &id, self.config.chain, self.now.unix)?;
+        let card = self.read_card(bytes, &id)?;
         let end = self.conns.get(&from)?.peer;
         let fine = !self.stopping
             && !card.entry_only
             && self.may_splice(from)
             && self.can_meet(&card)
             && !self.engaged(&card.node)
-            && self.intro.may_take(&card.node, from)
+            && self.intro.may_take(&card.node, Asker::Link(from))
             && self.spread.splices.take(self.now.mono);
         if !fine {
             return None;
         }
-        self.offer(from, id, &card, Some(Swap::GivenBy(end)))
+        self.offer(Asker::Link(from), id, &card, Some(Swap::GivenBy(end)))
     }
 
     pub(super) fn on_splice_reply(
@@ -159,7 +159,12 @@ impl Machine {
         let until = self.now.mono + self.config.timing.walk_life;
         let allowed = agreed && self.spread.splices.take(self.now.mono);
         let offered = if allowed && self.intro.remember_path(id, splice.back, from, until) {
-            self.offer(splice.back, id, &splice.card, Some(Swap::Gives(victim)))
+            self.offer(
+                Asker::Link(splice.back),
+                id,
+                &splice.card,
+                Some(Swap::Gives(victim)),
+            )
         } else {
             None
         };

@@ -15,17 +15,17 @@ use crate::record::{RatePack, Record, Roles};
 const EPOCH: u64 = 1_700_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 
-fn keys(n: u16) -> ed25519::Keypair {
+pub(super) fn keys(n: u16) -> ed25519::Keypair {
     let mut secret = [9u8; 32];
     secret[..2].copy_from_slice(&n.to_be_bytes());
     ed25519::SecretKey::try_from_bytes(secret).unwrap().into()
 }
 
-fn address(text: &str) -> Address {
+pub(super) fn address(text: &str) -> Address {
     text.parse::<SocketAddr>().unwrap().into()
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config {
         advertise: vec![address("20.0.0.1:4000")],
         ip_limits: IpLimits::NONE,
@@ -34,21 +34,25 @@ fn config() -> Config {
 }
 
 /// A machine, its clock, and what it gave out since last asked.
-struct Bench {
-    machine: Machine,
-    now: Now,
+pub(super) struct Bench {
+    pub(super) machine: Machine,
+    pub(super) now: Now,
     rng: ChaCha20Rng,
 }
 
 impl Bench {
-    fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config) -> Self {
+        Self::remembering(config, Vec::new())
+    }
+
+    pub(super) fn remembering(config: Config, remembered: Vec<Remembered>) -> Self {
         let now = Now {
             mono: SECOND,
             unix: EPOCH,
         };
         let start = Start {
             seeds: Vec::new(),
-            remembered: Vec::new(),
+            remembered,
             last_version: 0,
             onion_keys: ([1; 32], None),
         };
@@ -60,18 +64,18 @@ impl Bench {
         }
     }
 
-    fn outputs(&mut self) -> Vec<Output> {
+    pub(super) fn outputs(&mut self) -> Vec<Output> {
         std::iter::from_fn(|| self.machine.poll_output()).collect()
     }
 
-    fn message(&mut self, conn: u64, message: Message) -> Vec<Output> {
+    pub(super) fn message(&mut self, conn: u64, message: Message) -> Vec<Output> {
         let input = Input::Message(ConnId(conn), message);
         self.machine.handle(self.now, input);
         self.outputs()
     }
 
     /// Time passes; all neighbours stay audible.
-    fn pass(&mut self, time: Duration) -> Vec<Output> {
+    pub(super) fn pass(&mut self, time: Duration) -> Vec<Output> {
         let end = self.now.mono + time;
         let mut outputs = Vec::new();
         while self.now.mono < end {
@@ -112,7 +116,7 @@ impl Bench {
     }
 
     /// Node `n` dials, debuts, and is a neighbour on connection `n`.
-    fn neighbour(&mut self, n: u16) {
+    pub(super) fn neighbour(&mut self, n: u16) {
         let conn = ConnId(n.into());
         let peer = NodeKey::from(&keys(n).public());
         let input = Input::Connected {
@@ -132,6 +136,7 @@ impl Bench {
                 ports: vec![4000],
                 invited: None,
                 card: None,
+                knock: None,
             },
         );
         assert!(self.machine.links.contains_key(&peer));
@@ -375,6 +380,7 @@ fn who_advertises_nothing_goes_by_its_seeds() {
         host: home.host.clone(),
         ports: vec![4000],
         mask: None,
+        knock: None,
     };
     bench.machine.add_seed(bench.now, seed).unwrap();
     assert!(bench.machine.may_be_told(&home));

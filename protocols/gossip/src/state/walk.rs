@@ -15,13 +15,19 @@ use crate::key::NodeKey;
 const MAX_PATHS: usize = 512;
 /// Most own cards under way. Guess.
 const MAX_OWN: usize = 16;
+/// A walk that has not been answered after this counts as lost. Guess: sixteen steps and back.
+const ANSWER_TIME: Duration = Duration::from_secs(3);
 /// Most offers to take a newcomer at a time: as many as there are slots.
 const MAX_TAKES: usize = crate::config::MAX_NEIGHBOURS;
-/// Most of them for walks that came over one connection: one neighbour cannot keep all slots. Guess.
+/// Most of them for walks that came over one connection, or for circuits: one neighbour cannot keep
+/// all slots. Guess.
 const MAX_TAKES_PER_CONN: usize = 2;
 /// Times that this node seals its own address to newcomers: eight at once, twelve an hour, so
 /// that who invents newcomers learns few addresses. Measured, as the bound per connection.
 const REVEALS: (u32, f64) = (8, 12.0 / 3600.0);
+
+/// Of them, for those who ask by circuits. Guess: as for one connection.
+const CIRCUIT_REVEALS: (u32, f64) = (4, 6.0 / 3600.0);
 
 /// The way a walk came and went.
 #[derive(Debug)]
@@ -35,6 +41,7 @@ pub(super) struct Path {
 pub(super) struct OwnWalk {
     pub(super) secret: SealSecret,
     until: Duration,
+    sent: Duration,
     answers: Answers,
 }
 
@@ -47,11 +54,19 @@ enum Answers {
     Second,
 }
 
+/// Whence a card came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// By a walk, or as the wish to splice.
+    Link(ConnId),
+    /// By a circuit.
+    Circuit,
+}
+
 /// An offer of ours to take somebody.
 pub(super) struct Take {
     pub(super) node: NodeKey,
-    /// Whence the walk, or the wish to splice, came.
-    from: ConnId,
+    from: Asker,
     pub(super) secret: SealSecret,
     pub(super) swap: Option<Swap>,
     /// Where the newcomer can be dialled, once it has told.
@@ -91,6 +106,8 @@ pub(super) struct Introductions {
     expects: BTreeMap<NodeKey, Duration>,
     /// How often our own address may still be sealed to newcomers.
     pub(super) reveals: TokenBucket,
+    /// The same for those who ask by circuits.
+    pub(super) circuit_reveals: TokenBucket,
 }
 
 impl Introductions {
@@ -102,6 +119,7 @@ impl Introductions {
             splices: BTreeMap::new(),
             expects: BTreeMap::new(),
             reveals: TokenBucket::new(REVEALS.0, REVEALS.1, now),
+            circuit_reveals: TokenBucket::new(CIRCUIT_REVEALS.0, CIRCUIT_REVEALS.1, now),
         }
     }
 
@@ -131,6 +149,7 @@ impl Introductions {
         id: WalkId,
         secret: SealSecret,
         may_splice: bool,
+        now: Duration,
         until: Duration,
     ) {
         if self.own.len() >= MAX_OWN
@@ -148,9 +167,18 @@ impl Introductions {
             OwnWalk {
                 secret,
                 until,
+                sent: now,
                 answers,
             },
         );
+    }
+
+    /// How many walks of ours may still be answered by their ends.
+    pub(super) fn under_way(&self, now: Duration) -> usize {
+        let fresh = self.own.values().filter(|own| {
+            matches!(own.answers, Answers::First { .. }) && now < own.sent + ANSWER_TIME
+        });
+        fresh.count()
     }
 
     /// Somebody answers a walk of ours: gives the walk's secret, once per answer that is due.
@@ -168,7 +196,7 @@ impl Introductions {
         }
     }
 
-    pub(super) fn may_take(&self, node: &NodeKey, from: ConnId) -> bool {
+    pub(super) fn may_take(&self, node: &NodeKey, from: Asker) -> bool {
         let same_way = self.takes.values().filter(|take| take.from == from);
         self.takes.len() < MAX_TAKES
             && same_way.count() < MAX_TAKES_PER_CONN
@@ -178,7 +206,7 @@ impl Introductions {
     pub(super) fn take(
         &mut self,
         id: WalkId,
-        (node, from): (NodeKey, ConnId),
+        (node, from): (NodeKey, Asker),
         secret: SealSecret,
         swap: Option<Swap>,
         until: Duration,
@@ -194,6 +222,11 @@ impl Introductions {
                 until,
             },
         );
+    }
+
+    /// Whether an offer of ours is out that was asked for in this way.
+    pub(super) fn taken_for(&self, id: &WalkId, from: Asker) -> bool {
+        self.takes.get(id).is_some_and(|take| take.from == from)
     }
 
     /// `false` when too many are under way.

@@ -83,6 +83,7 @@ fn samples() -> Vec<(&'static str, Message)> {
                 ports: vec![4000],
                 invited: None,
                 card: Some((ID, card.clone())),
+                knock: Some(Knock([0xaa; 8])),
             },
         ),
         (
@@ -94,6 +95,7 @@ fn samples() -> Vec<(&'static str, Message)> {
                 ports: vec![],
                 invited: Some(ID),
                 card: None,
+                knock: None,
             },
         ),
         (
@@ -113,6 +115,7 @@ fn samples() -> Vec<(&'static str, Message)> {
             },
         ),
         ("Goodbye", Message::Goodbye(Farewell::Spliced)),
+        ("Spare", Message::Spare),
         ("Ping", Message::Ping(0x0102_0304_0506_0708)),
         ("Pong", Message::Pong(0x0102_0304_0506_0708)),
         ("EntryAsk", Message::EntryAsk { insist: true }),

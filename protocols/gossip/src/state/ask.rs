@@ -1,0 +1,235 @@
+//! Introductions inside circuits: a node that has a route chooses a node of its
+//! neighbourhood and asks it, and nobody else, by a circuit that ends there. So
+//! nobody on the way learns who looks for whom, and nobody on the way can offer
+//! itself instead. What is said are the messages of walks, one to each question
+//! and answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::seq::IndexedRandom as _;
+
+use super::walk::Asker;
+use super::{Machine, Output};
+use crate::bucket::TokenBucket;
+use crate::card::{SealSecret, WalkId, seal};
+use crate::event::{ASK_TIMEOUT, Stage};
+use crate::key::NodeKey;
+use crate::wire::Message;
+
+/// Questions under way at a time. Guess: each takes a circuit.
+const MAX_ASKS: usize = 2;
+/// A node that was asked is not asked again for this long. Guess.
+const ASK_AGAIN: Duration = Duration::from_secs(300);
+/// Most nodes of which that is remembered. Guess: two in five of a neighbourhood.
+const MAX_ASKED: usize = 64;
+/// Questions that are answered: at once, per second. Guess: above what a neighbourhood asks.
+const ANSWERS: (u32, f64) = (20, 0.2);
+/// Distance of a near neighbour: the link closes a four-cycle. From the design.
+const NEAR: u8 = 3;
+/// With this many neighbours or more a node asks; with fewer it takes the next best, by a walk.
+const ASK_FROM: usize = 2;
+/// Who lists this many neighbours has hardly room for one more.
+const LISTS_MANY: usize = 4;
+
+/// A question that has not been answered.
+struct Ask {
+    to: NodeKey,
+    id: WalkId,
+    secret: SealSecret,
+    until: Duration,
+}
+
+/// Questions, and how many were asked of us.
+pub(super) struct Asks {
+    under_way: BTreeMap<u64, Ask>,
+    next: u64,
+    asked: BTreeMap<NodeKey, Duration>,
+    answers: TokenBucket,
+    /// Questions in a row that came to nothing.
+    failed: u32,
+}
+
+impl Asks {
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            under_way: BTreeMap::new(),
+            next: 0,
+            asked: BTreeMap::new(),
+            answers: TokenBucket::new(ANSWERS.0, ANSWERS.1, now),
+            failed: 0,
+        }
+    }
+
+    fn forget_old(&mut self, now: Duration) {
+        self.under_way.retain(|_, ask| ask.until > now);
+        self.asked.retain(|_, until| *until > now);
+    }
+
+    fn new_call(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+impl Machine {
+    /// Asks a node of our choice to be our neighbour, if there is one that may have room and a
+    /// route by which to ask. `false` when it is better to send a card on a walk.
+    pub(super) fn ask_somebody(&mut self) -> bool {
+        let now = self.now.mono;
+        self.asks.forget_old(now);
+        let fit = self.stage == Stage::RouteFound
+            && self.config.originates
+            && self.config.roles.routes
+            && self.links.len() >= ASK_FROM
+            && self.asks.asked.len() < MAX_ASKED;
+        // Every third time a walk: it goes to where there is room, whatever records say.
+        if !fit || self.asks.failed % 3 == 2 {
+            self.asks.failed = 0;
+            return false;
+        }
+        if self.asks.under_way.len() >= MAX_ASKS {
+            return true;
+        }
+        let Some(to) = self.choose_whom_to_ask() else {
+            return false;
+        };
+        let id = self.new_walk_id();
+        let secret = SealSecret::new(&mut self.rng);
+        let card = self.card_for(&id, &secret);
+        let splice = false;
+        let message = Message::Walk {
+            id,
+            card,
+            left: 0,
+            min: 0,
+            splice,
+        };
+        let call = self.asks.new_call();
+        let until = now + ASK_TIMEOUT;
+        self.asks.asked.insert(to, now + ASK_AGAIN);
+        let ask = Ask {
+            to,
+            id,
+            secret,
+            until,
+        };
+        self.asks.under_way.insert(call, ask);
+        let payload = message.encode();
+        self.outputs.push_back(Output::Ask { call, to, payload });
+        true
+    }
+
+    /// Somebody near or far, as often as is configured, who routes and may have room.
+    fn choose_whom_to_ask(&mut self) -> Option<NodeKey> {
+        let near = self.rng.random_bool(self.config.near_share);
+        let at = if near { NEAR } else { self.config.radius };
+        let store = &self.spread.store;
+        let fits = |node: &NodeKey| !self.engaged(node) && !self.asks.asked.contains_key(node);
+        let dialable = self.introducible();
+        let known = store.in_view().filter(|stored| {
+            let record = &stored.record;
+            stored.distance() == Some(at)
+                && record.roles.routes
+                && record.neighbours.len() < LISTS_MANY
+                && (dialable || record.roles.accepts_connections)
+                && fits(&record.node())
+        });
+        let known: Vec<NodeKey> = known.map(|stored| stored.record.node()).collect();
+        known.choose(&mut self.rng).copied()
+    }
+
+    /// Somebody asks us by a circuit.
+    pub(super) fn on_asked(&mut self, call: u64, payload: &[u8]) {
+        let now = self.now.mono;
+        let allowed = self.asks.answers.take(now) && !self.stopping;
+        let message = Message::decode(payload).ok().filter(|_| allowed);
+        let reply = match message {
+            Some(Message::Walk {
+                id,
+                card,
+                left: 0,
+                min: 0,
+                splice: false,
+            }) => Some(self.answer_card(id, &card)),
+            Some(Message::Sealed { id, to, sealed }) if to == self.me => {
+                if self.intro.taken_for(&id, Asker::Circuit) {
+                    self.on_sealed(id, to, sealed);
+                }
+                Some(Message::WalkEnd { id })
+            }
+            _ => None,
+        };
+        let payload = reply.map(|message| message.encode());
+        self.outputs.push_back(Output::Reply { call, payload });
+    }
+
+    fn answer_card(&mut self, id: WalkId, bytes: &[u8]) -> Message {
+        let card = self.read_card(bytes, &id);
+        let offer = card.and_then(|card| self.take_card(Asker::Circuit, &id, false, &card));
+        match offer {
+            Some((card, sealed)) => Message::Taken {
+                id,
+                card,
+                sealed,
+                second: false,
+            },
+            None => Message::WalkEnd { id },
+        }
+    }
+
+    /// What came of a question of ours.
+    pub(super) fn on_answered(&mut self, call: u64, payload: Option<&[u8]>) {
+        let Some(ask) = self.asks.under_way.remove(&call) else {
+            return;
+        };
+        let message = payload.and_then(|payload| Message::decode(payload).ok());
+        let met = match message {
+            Some(Message::Taken {
+                id,
+                card,
+                sealed,
+                second: false,
+            }) if id == ask.id => self.on_offer(ask, &card, sealed),
+            _ => false,
+        };
+        if met {
+            self.asks.failed = 0;
+        } else {
+            self.asks.failed += 1;
+            self.seek_soon();
+        }
+    }
+
+    /// The node we asked has room.
+    fn on_offer(&mut self, ask: Ask, bytes: &[u8], sealed: Option<Vec<u8>>) -> bool {
+        let Ask { to, id, secret, .. } = ask;
+        let card = self.read_card(bytes, &id);
+        let Some(card) = card.filter(|card| card.node == to) else {
+            return false;
+        };
+        let room = self.occupied() < self.config.cap && self.needs_more();
+        if self.stopping || !room || self.engaged(&to) {
+            return true;
+        }
+        if self.introducible() {
+            let Some(sealed) = seal(&self.config.advertise, &card, &id, &mut self.rng) else {
+                return false;
+            };
+            let timing = self.config.timing;
+            let until = self.now.mono + timing.offer_timeout + timing.dial_timeout / 2;
+            self.intro.expect(to, until);
+            let call = self.asks.new_call();
+            let payload = Message::Sealed { id, to, sealed }.encode();
+            self.outputs.push_back(Output::Ask { call, to, payload });
+            return true;
+        }
+        let me = self.me;
+        let Some(addresses) = sealed.and_then(|sealed| secret.open(&id, &me, &sealed)) else {
+            return false;
+        };
+        self.meet(to, addresses, id, None, true);
+        true
+    }
+}
