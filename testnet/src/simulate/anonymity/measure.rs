@@ -213,7 +213,7 @@ fn mutual(samples: &[Sample]) -> usize {
 
 /// Shares at two to six listed links, and beyond.
 fn by_distance<'a>(counts: impl Iterator<Item = &'a Vec<f64>>) -> Vec<f64> {
-    let mut shares = vec![0.0; 6];
+    let mut shares = [0.0; 6];
     for one in counts {
         for (distance, count) in one.iter().enumerate() {
             shares[distance.clamp(2, 7) - 2] += count;
