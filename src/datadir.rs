@@ -7,7 +7,7 @@
 //! | `node.key` | the 32-byte seed of the Ed25519 node key | 0600 |
 //! | `control.token` | the bearer token of the control API | 0600 |
 //! | `control.json` | where the control API listens; gone when no daemon runs | 0600 |
-//! | `state.json` | the record's version, remembered neighbours | 0600 |
+//! | `state.json` | the record's version, remembered neighbours, bans | 0600 |
 //!
 //! Every file is replaced whole: written beside, synced, renamed, the folder
 //! synced. So a crash leaves the old or the new content and nothing between.
@@ -34,8 +34,8 @@ use crate::control::types::ControlFile;
 pub const SEED_LENGTH: usize = 32;
 /// Random bytes in a token: as many as a key, so that guessing is out.
 const TOKEN_LENGTH: usize = 32;
-/// Largest of the small files (guess: remembered neighbours take a few
-/// kilobytes).
+/// Largest of the small files (as many bans as there can be, with evidence, take 450 kilobytes;
+/// remembered neighbours take a few).
 const MAX_FILE: u64 = 1 << 20;
 /// Most neighbours remembered (guess: a few weeks' worth of neighbours).
 pub const MAX_REMEMBERED: usize = 64;
@@ -120,6 +120,24 @@ pub struct RememberedNeighbour {
     pub last_seen_unix: u64,
 }
 
+/// A ban, to hold after a restart too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredBan {
+    /// The node key, 43 characters of base64.
+    pub node: String,
+    /// The reason that was given for a ban by hand; absent when it is for what `evidence` proves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when, in seconds of Unix time.
+    pub since_unix: u64,
+    /// Until when, in seconds of Unix time; absent for a ban without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_unix: Option<u64>,
+    /// Hexadecimal; empty for a ban by hand.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub evidence: String,
+}
+
 /// What a node remembers across restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -129,6 +147,8 @@ pub struct Remembered {
     pub record_version: u64,
     /// Past neighbours, best first; at most [`MAX_REMEMBERED`].
     pub neighbours: Vec<RememberedNeighbour>,
+    /// Banned nodes, oldest ban first; at most [`masq_gossip::MAX_BANS`].
+    pub bans: Vec<StoredBan>,
 }
 
 /// An open data folder. While it lives no other daemon can open it.
@@ -262,6 +282,7 @@ impl DataDir {
         // A version once used must never be used again for other content.
         next.record_version = next.record_version.max(state.record_version);
         next.neighbours.truncate(MAX_REMEMBERED);
+        next.bans.truncate(masq_gossip::MAX_BANS);
         if next != *state {
             write_json(&self.path.join(STATE), &next)?;
             *state = next;
@@ -285,6 +306,13 @@ impl DataDir {
 /// When the file is there and can't be read or makes no sense.
 pub fn read_control(folder: &Path) -> Result<Option<ControlFile>, DataDirError> {
     read_json(&folder.join(CONTROL))
+}
+
+/// What the node of that folder remembers, as of the last time it was stored; nothing when there
+/// is no such file, or none that can be read.
+#[must_use]
+pub fn read_remembered(folder: &Path) -> Option<Remembered> {
+    read_json(&folder.join(STATE)).ok().flatten()
 }
 
 /// The token of the daemon of that folder, if there is one.

@@ -10,7 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("masq-gossip", &[]),
     ("masq-cores", &["masq-onion"]),
     ("masq", &["masq-cores", "masq-gossip"]),
-    ("masq-testnet", &["masq"]),
+    ("masq-testnet", &["masq", "masq-gossip"]),
 ];
 
 /// Crates that would bring sockets, tasks or clocks into the pure cryptography.

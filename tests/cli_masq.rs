@@ -217,6 +217,53 @@ fn sigterm_is_a_clean_stop_and_the_key_stays() {
 }
 
 #[test]
+fn a_record_version_is_on_disk_before_it_is_used() {
+    // Used twice, it would prove the node a liar: whoever restarts at once must know of it.
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join(".local/share/masq/state.json");
+    let mut before = 0;
+    for _ in 0..3 {
+        let mut daemon = Daemon::start(home.path(), &[]);
+        daemon.child.kill().unwrap();
+        daemon.child.wait().unwrap();
+        let state: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+        let version = state["record_version"].as_u64().unwrap();
+        assert!(version > before + 60, "{version} after {before}");
+        before = version;
+    }
+}
+
+#[test]
+fn a_ban_outlives_the_daemon() {
+    let home = tempfile::tempdir().unwrap();
+    // The key of the secret key of 32 bytes 0x01.
+    let node = "iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w";
+    let mut daemon = Daemon::start(home.path(), &[]);
+    let output = masq(home.path(), &["bans", "add", "iojj3XQJ"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("The key of no known node begins with iojj3XQJ"));
+    let output = masq(home.path(), &["bans", "add", node, "--reason", "it spams"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
+
+    let _daemon = Daemon::start(home.path(), &[]);
+    let output = masq(home.path(), &["bans", "list"]);
+    assert!(text(&output.stdout).contains("iojj3XQJ") && text(&output.stdout).contains("it spams"));
+    let output = masq(home.path(), &["bans", "add", node]);
+    assert!(text(&output.stderr).contains("Node iojj3XQJ is banned already: it spams."));
+    let output = masq(home.path(), &["bans", "remove", "iojj3XQJ"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let output = masq(home.path(), &["bans", "remove", node]);
+    assert!(text(&output.stderr).contains("Node iojj3XQJ is not banned."));
+    assert_eq!(
+        text(&masq(home.path(), &["bans", "list"]).stdout),
+        "No node is banned.\n"
+    );
+}
+
+#[test]
 fn a_daemon_goes_when_its_parent_closes_standard_input() {
     let home = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::start(home.path(), &["--exit-with-stdin"]);

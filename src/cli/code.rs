@@ -24,3 +24,5 @@ pub const NO_PERMISSION: u8 = 77;
 pub const CONFIG: u8 = 78;
 /// The daemon refused what was asked; nothing was changed.
 pub const REFUSED: u8 = 1;
+/// `masq doctor` found a fault.
+pub const FAULT: u8 = 1;

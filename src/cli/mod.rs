@@ -7,6 +7,8 @@
 
 pub mod code;
 
+mod bans;
+mod doctor;
 mod text;
 mod view;
 
@@ -37,13 +39,14 @@ const GONE_GRACE: Duration = Duration::from_secs(10);
     after_long_help = "\
 Examples:
   masq status
+  masq doctor                              what is wrong, and what to do
   masq descriptor                          the line to give to a friend
   masq neighborhood-graph --dot | dot -Tsvg > graph.svg
   masq --data-dir /var/lib/masq status     a daemon with another data folder
 
 Exit codes:
    0  done                                 73  a file in the data folder can't be read
-   1  the daemon refused                   75  the daemon is busy or stopping
+   1  the daemon refused; a fault (doctor) 75  the daemon is busy or stopping
   64  arguments not understood             76  something else answers there
   69  no daemon answers                    77  the token is not accepted
 "
@@ -75,6 +78,8 @@ enum Command {
     },
     /// The line by which others can join by this node
     Descriptor,
+    /// What is wrong, and what to do about it; works without a daemon too
+    Doctor,
     /// How joining the network goes, and what went wrong lately
     ConnectionStatus,
     /// The nodes around, what they do, and how they are linked
@@ -94,6 +99,11 @@ enum Command {
     Set {
         #[command(subcommand)]
         setting: SetCommand,
+    },
+    /// Nodes that yours has nothing to do with: who, why, and changing it
+    Bans {
+        #[command(subcommand)]
+        command: bans::BansCommand,
     },
     /// Stop the daemon, letting open flows finish for a while
     Shutdown {
@@ -245,8 +255,8 @@ pub fn run(
         Ok(runtime) => runtime.block_on(perform(&line, environment, out)),
         Err(error) => Err(Failure::new(code::SOFTWARE, error, None)),
     };
-    match outcome.and_then(|()| Ok(out.flush()?)) {
-        Ok(()) => code::OK,
+    match outcome.and_then(|code| Ok((code, out.flush()?))) {
+        Ok((code, ())) => code,
         Err(failure) => {
             if failure.code != code::OK {
                 let _ = writeln!(err, "masq: {}", text::clean(&failure.what));
@@ -278,13 +288,29 @@ async fn perform(
     line: &Line,
     environment: &Environment,
     out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let client = Client::of_folder(&data_dir(line, environment)?)?;
+) -> Result<u8, Failure> {
     let mut answer = Answer {
         json: line.common.json,
         out,
     };
+    if let Command::Bans { command } = &line.command
+        && let Some(done) = bans::offline(command, &mut answer)
+    {
+        return done.map(|()| code::OK);
+    }
+    let folder = data_dir(line, environment)?;
+    if matches!(line.command, Command::Doctor) {
+        return doctor::perform(&folder, environment, &mut answer).await;
+    }
+    let client = Client::of_folder(&folder)?;
+    ask(&client, line, &mut answer).await?;
+    Ok(code::OK)
+}
+
+async fn ask(client: &Client, line: &Line, answer: &mut Answer<'_>) -> Result<(), Failure> {
     match &line.command {
+        // Handled before: it needs no daemon.
+        Command::Doctor => Ok(()),
         Command::Status { addresses } => {
             answer.show(&client.status(*addresses).await?, view::status)
         }
@@ -325,10 +351,11 @@ async fn perform(
                 )
             })
         }
+        Command::Bans { command } => bans::perform(command, client, answer).await,
         Command::Shutdown { now, no_wait } => {
             let reply = client.shutdown(*now).await?;
             if !no_wait {
-                until_gone(&client, &reply).await?;
+                until_gone(client, &reply).await?;
             }
             answer.show(&reply, |_| {
                 if *no_wait {

@@ -118,12 +118,14 @@ fn help_goes_to_standard_output_and_names_every_command() {
     assert_eq!((code, err.as_str()), (code::OK, ""));
     for command in [
         "status",
+        "doctor",
         "descriptor",
         "connection-status",
         "neighborhood-graph",
         "circuits",
         "events",
         "set",
+        "bans",
         "shutdown",
         "--json",
         "--data-dir",
@@ -215,6 +217,63 @@ fn the_descriptor_stands_alone_on_its_line() {
     assert_eq!(
         err,
         "masq: this node has no descriptor\n      Set advertise.\n"
+    );
+}
+
+#[test]
+fn the_doctor_tells_the_worst_first_and_its_exit_code_whether_there_is_a_fault() {
+    let daemon = Daemon::with(FakeNode::new());
+    let (code, out, err) = daemon.masq(&["doctor"]);
+    assert_eq!((code, err.as_str()), (code::FAULT, ""));
+    assert_eq!(
+        out,
+        "\
+1 fault, 1 warning.
+
+  FAULT    neighbours     There is no neighbour (ABCDEFGH: gone [2J).
+                          Get another descriptor.
+
+  warning  router         The router is being asked to let other nodes through.
+                          Ask again in half a minute.
+
+  ok       clock          The clock agrees with those of 2 neighbours.
+"
+    );
+    let mut node = FakeNode::new();
+    node.tracing = false;
+    let daemon = Daemon::with(node);
+    let (code, out, _) = daemon.masq(&["doctor"]);
+    assert_eq!(code, code::OK);
+    assert!(out.starts_with("No fault, 1 warning.\n"), "{out}");
+    let (code, out, _) = daemon.masq(&["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["running"]), (code::OK, &true.into()));
+    assert_eq!(report["findings"][0]["check"], "clock");
+}
+
+#[test]
+fn the_doctor_needs_no_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let arguments = ["--data-dir", path, "doctor", "--json"];
+    // Ports of its own, so that other programs on this machine don't matter.
+    let environment = [
+        ("MASQ_LISTEN", "127.0.0.1:0"),
+        ("MASQ_SOCKS", "off"),
+        ("MASQ_HTTP", "off"),
+    ];
+    let (code, out, err) = masq(&arguments, &environment);
+    assert_eq!((code, err.as_str()), (code::FAULT, ""));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&report["running"], &report["faults"]),
+        (&false.into(), &1.into())
+    );
+    assert_eq!(report["findings"][0]["check"], "daemon");
+    let (_, text, _) = masq(&["--data-dir", path, "doctor"], &environment);
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
     );
 }
 
@@ -313,6 +372,88 @@ fn hops_are_set_and_mistakes_explained() {
         "masq: 9 hops are more than the 6 a circuit can have.\n      \
          Write a number from 1 to 6, or a range such as \"3-4\".\n"
     );
+}
+
+#[test]
+fn bans_in_words() {
+    let daemon = Daemon::with(FakeNode::new());
+    let listed = "\
+2 bans
+
+  node      banned         still        why
+  DDDDDDDD  3 min 2 s ago  23 h 56 min  it signed two different records with one version
+  EEEEEEEE  0 s ago        forever      banned by hand
+";
+    assert_eq!(daemon.shows(&["bans", "list"]), listed);
+    let evidence = daemon.shows(&["bans", "list", "--evidence"]);
+    assert!(evidence.starts_with(listed), "{evidence}");
+    let shown = format!("Evidence against {}\nabcd\n", key('D'));
+    assert!(
+        evidence.contains(&shown) && evidence.contains("masq bans check HEX"),
+        "{evidence}"
+    );
+
+    let node = key('B');
+    assert_eq!(
+        daemon.shows(&["bans", "add", &node]),
+        "Node BBBBBBBB is banned until you lift it: masq bans remove BBBBBBBB\n"
+    );
+    assert_eq!(
+        daemon.shows(&["bans", "add", &node, "--for", "24h", "--reason", "spam"]),
+        "Node BBBBBBBB is banned for 1 d 0 h.\n"
+    );
+    assert_eq!(
+        daemon.shows(&["bans", "remove", &node]),
+        "The ban of BBBBBBBB is lifted; it may come back.\n"
+    );
+    let json = daemon.shows(&["bans", "add", &node, "--json", "--reason", "spam"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["node"], &json["reason"]),
+        (&node.into(), &"spam".into())
+    );
+
+    for (arguments, say) in [
+        (["bans", "add", &key('A')], "AAAAAAAA is this node itself"),
+        (["bans", "remove", &key('A')], "Node AAAAAAAA is not banned"),
+    ] {
+        let (code, out, err) = daemon.masq(&arguments);
+        assert_eq!((code, out.as_str()), (code::REFUSED, ""));
+        assert!(err.contains(say), "{err}");
+    }
+    let (code, _, err) = daemon.masq(&["bans", "add", &key('B'), "--for", "soon"]);
+    assert_eq!(code, code::USAGE);
+    assert!(err.contains("30m, 24h, 7d or forever"), "{err}");
+}
+
+#[test]
+fn evidence_is_checked_without_a_daemon() {
+    // The proof of the specification's test vectors, as evidence.
+    let specification = include_str!("../../docs/spec/gossip.md");
+    let line = specification
+        .lines()
+        .find_map(|line| line.strip_prefix("Evidence: "))
+        .unwrap();
+    let (code, out, err) = masq(&["bans", "check", line], &[]);
+    assert_eq!((code, err.as_str()), (code::OK, ""));
+    assert!(
+        out.starts_with(
+            "It is proof. Node iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w\non chain dev"
+        ),
+        "{out}"
+    );
+    assert!(
+        out.contains("with version 7. They differ in: exit policy."),
+        "{out}"
+    );
+    let json = masq(&["bans", "check", line, "--json"], &[]).1;
+    assert!(json.contains("\"lie\": \"equivocation\""), "{json}");
+    let changed = line.replacen("00000000000007", "00000000000008", 1);
+    for bad in ["", "xyz", "00", &line[..line.len() - 2], &changed] {
+        let (code, out, err) = masq(&["bans", "check", bad], &[]);
+        assert_eq!((code, out.as_str()), (code::REFUSED, ""), "{bad}");
+        assert!(err.contains("this proves nothing"), "{err}");
+    }
 }
 
 #[test]

@@ -453,6 +453,15 @@ pub(super) fn event(event: &Event) -> String {
         Event::NeighbourUp { node, entry } => format!("{} ({entry})", short(node)),
         Event::NeighbourDown { node, reason } => format!("{}: {reason}", short(node)),
         Event::JoinProblem { what } => what.clone(),
+        Event::Banned {
+            node,
+            reason,
+            left_seconds,
+        } => {
+            let life = left_seconds.map_or_else(|| "forever".into(), duration);
+            format!("{} ({life}): {reason}", short(node))
+        }
+        Event::Unbanned { node } => short(node).to_owned(),
         Event::CircuitOpened { id, hops } => format!("{id}, {}", count((*hops).into(), "hop")),
         Event::CircuitClosed { id, reason } => format!("{id}: {reason}"),
         Event::SettingsChanged { hops } => format!("hops {hops}"),

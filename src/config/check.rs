@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{Chain, Config, Mode, Origin, Problem, modes};
+use super::{Chain, Config, MappingProtocol, Mode, Origin, Problem, modes};
 
 /// Collects problems and warnings with the origin of the setting at fault.
 pub(super) struct Findings<'a> {
@@ -141,6 +141,7 @@ fn mesh(config: &Config, findings: &mut Findings<'_>) {
                 },
             );
         } else if config.advertise.is_none()
+            && config.mapping_protocol == MappingProtocol::Off
             && config
                 .listen
                 .iter()
@@ -149,7 +150,8 @@ fn mesh(config: &Config, findings: &mut Findings<'_>) {
             findings.warning(
                 "advertise",
                 "This node has no descriptor, because its public address isn't known.",
-                "Set advertise if you want to tell others of this node.",
+                "Set advertise if you want to tell others of this node, or mapping_protocol to \
+                 \"auto\" if a router at home can be asked.",
             );
         }
     }

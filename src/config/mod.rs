@@ -34,7 +34,8 @@ pub use load::{Loaded, load};
 pub use sources::{Environment, default_data_dir};
 pub use table::{Default, Heading, SETTINGS, Setting, Shape, setting};
 pub use values::{
-    Advertise, BadValue, Country, Hops, IpLimits, LogFormat, Mode, Plaintext, Wallet,
+    Advertise, BadValue, Country, Hops, IpLimits, LogFormat, MappingProtocol, Mode, Plaintext,
+    Wallet,
 };
 
 use crate::telemetry::LogFilter;
@@ -59,6 +60,10 @@ pub struct Config {
     pub source: Option<IpAddr>,
     /// Public host for the descriptor.
     pub advertise: Option<Advertise>,
+    /// How a router is asked to let other nodes through.
+    pub mapping_protocol: MappingProtocol,
+    /// Whether neighbours who want to know whether they can be dialled are dialled.
+    pub check_reachability_of_others: bool,
     /// Claimed country.
     pub country: Option<Country>,
     /// Wallet that is paid.
@@ -130,6 +135,8 @@ impl Config {
             listen: Vec::new(),
             source: None,
             advertise: None,
+            mapping_protocol: MappingProtocol::Off,
+            check_reachability_of_others: false,
             country: None,
             earning_wallet: None,
             ip_limits: IpLimits {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock, time::Duration};
 
 use super::{
     Config, foreign,
-    values::{self, Advertise, BadValue, Country, LogFormat, Wallet},
+    values::{self, Advertise, BadValue, Country, LogFormat, MappingProtocol, Wallet},
 };
 
 /// Neighbours a node may have (from the specification); limits per place can't
@@ -341,6 +341,37 @@ pub static SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |c| Shown::option(c.advertise.as_ref()),
+    },
+    Setting {
+        key: "mapping_protocol",
+        heading: Heading::Node,
+        placeholder: "PROTOCOL",
+        shape: Shape::One,
+        default: Default::Text("auto"),
+        help: "How to ask a router at home to let other nodes through",
+        more: "auto: PCP, NAT-PMP and UPnP, in that order; pcp, pmp or igdp: that one only; off: not \
+               at all. Asked only when the node accepts connections, has a private address and no \
+               `advertise`, and not on chain dev. The mapping is renewed while the node runs and removed when it stops. \
+               See home.md.",
+        set: |c, g| {
+            c.mapping_protocol = g.one()?.parse::<MappingProtocol>()?;
+            Ok(())
+        },
+        show: |c| Shown::text(c.mapping_protocol),
+    },
+    Setting {
+        key: "check_reachability_of_others",
+        heading: Heading::Node,
+        placeholder: "BOOL",
+        shape: Shape::Switch,
+        default: Default::Text("true"),
+        help: "Tell neighbours who ask whether they can be dialled",
+        more: "Only the address that a neighbour's connection comes from is dialled, and seldom.",
+        set: |c, g| {
+            c.check_reachability_of_others = values::switch(g.one()?)?;
+            Ok(())
+        },
+        show: |c| Shown::bare(c.check_reachability_of_others),
     },
     Setting {
         key: "country",

@@ -120,6 +120,22 @@ impl Mode {
 }
 
 words! {
+    /// By which protocol a router is asked to let other nodes through.
+    MappingProtocol, "mapping protocol" {
+        /// PCP, NAT-PMP and UPnP, in that order.
+        Auto = "auto",
+        /// Port Control Protocol, RFC 6887.
+        Pcp = "pcp",
+        /// NAT Port Mapping Protocol, RFC 6886.
+        Pmp = "pmp",
+        /// UPnP Internet Gateway Device.
+        Igdp = "igdp",
+        /// The router is left alone.
+        Off = "off",
+    }
+}
+
+words! {
     /// What happens to flows whose destination reads as plaintext, such as
     /// port 80: the exit can read them.
     Plaintext, "way to treat plaintext" {

@@ -7,10 +7,11 @@ use futures::future::BoxFuture;
 use tokio::sync::broadcast;
 
 use super::types::{
-    CircuitView, ConnectionStatus, DescriptorView, Event, GraphView, SettingsView, ShutdownView,
-    Status, TraceView,
+    BanRequest, BanView, CircuitView, ConnectionStatus, DescriptorView, Event, GraphView,
+    SettingsView, ShutdownView, Status, TraceView,
 };
 use crate::config::Hops;
+use crate::doctor::Report;
 
 /// Why a node could not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,10 +75,25 @@ pub trait NodeApi: Send + Sync + 'static {
     /// Changes the number of hops for circuits built from now on.
     fn set_hops(&self, hops: Hops) -> BoxFuture<'_, Result<SettingsView, NodeApiError>>;
 
+    /// Who is banned, the oldest ban first. Evidence may be filled in: the API leaves it out unless
+    /// it is asked for.
+    fn bans(&self) -> BoxFuture<'_, Result<Vec<BanView>, NodeApiError>>;
+
+    /// Bans a node. [`NodeApiError::Refused`] for this node itself, one that is banned already, and
+    /// one that is not known by what was given of its key.
+    fn ban(&self, request: BanRequest) -> BoxFuture<'_, Result<BanView, NodeApiError>>;
+
+    /// Lifts a ban, given the node's key or how it begins; answers with what was lifted.
+    fn unban(&self, node: String) -> BoxFuture<'_, Result<BanView, NodeApiError>>;
+
     /// Begins to stop: flows may finish within `drain_seconds`, or not at all
     /// when `now`. Returns before the node is down. Calling it twice is fine;
     /// a later `now` wins.
     fn shutdown(&self, now: bool) -> BoxFuture<'_, Result<ShutdownView, NodeApiError>>;
+
+    /// What is wrong with the node, and what to do. May ask a neighbour and a name server, and
+    /// take some seconds.
+    fn doctor(&self) -> BoxFuture<'_, Result<Report, NodeApiError>>;
 
     /// A subscription to what happens from now on. The channel is bounded:
     /// a slow reader loses events and is told how many.

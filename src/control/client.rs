@@ -19,10 +19,14 @@ use tokio::{net::TcpStream, time::timeout};
 use zeroize::Zeroizing;
 
 use super::types::{
-    CircuitView, ConnectionStatus, DescriptorView, ErrorBody, Event, GraphView, Health,
-    SettingsChange, SettingsView, ShutdownRequest, ShutdownView, Status, TraceView,
+    BanRequest, BanView, CircuitView, ConnectionStatus, DescriptorView, ErrorBody, Event,
+    GraphView, Health, SettingsChange, SettingsView, ShutdownRequest, ShutdownView, Status,
+    TraceView,
 };
-use crate::datadir::{self, DataDirError};
+use crate::{
+    datadir::{self, DataDirError},
+    doctor::Report,
+};
 
 /// How long one request may take: a little longer than the daemon gives its
 /// node, so that the daemon's own words arrive.
@@ -194,6 +198,15 @@ impl Client {
         self.get("/v1/circuits").await
     }
 
+    /// What is wrong with the node, and what to do. Takes some seconds.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn doctor(&self) -> Result<Report, ClientError> {
+        self.get("/v1/doctor").await
+    }
+
     /// What the node saw as a hop.
     ///
     /// # Errors
@@ -222,6 +235,39 @@ impl Client {
             hops: Some(hops.to_owned()),
         };
         self.ask(Method::PATCH, "/v1/settings", Some(&change)).await
+    }
+
+    /// Who is banned, the oldest ban first; with evidence if so asked.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn bans(&self, evidence: bool) -> Result<Vec<BanView>, ClientError> {
+        self.get(if evidence {
+            "/v1/bans?evidence=true"
+        } else {
+            "/v1/bans"
+        })
+        .await
+    }
+
+    /// Bans a node.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`]; refused for a node that is unknown, the node itself, or banned already.
+    pub async fn ban(&self, request: &BanRequest) -> Result<BanView, ClientError> {
+        self.ask(Method::POST, "/v1/bans", Some(request)).await
+    }
+
+    /// Lifts the ban of a node, given its key or how that begins.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`]; refused for a node that is not banned.
+    pub async fn unban(&self, node: &str) -> Result<BanView, ClientError> {
+        let path = format!("/v1/bans/{}", as_segment(node));
+        self.ask(Method::DELETE, &path, None::<&()>).await
     }
 
     /// Stops the daemon; returns before it is down.
@@ -358,6 +404,19 @@ impl Client {
             what: what.to_string(),
         }
     }
+}
+
+/// Text as one segment of a path.
+fn as_segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            out.push(byte.into());
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 /// Events as they come.

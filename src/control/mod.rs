@@ -13,6 +13,7 @@
 pub mod types;
 
 mod api;
+mod bans;
 mod client;
 mod connections;
 mod guard;

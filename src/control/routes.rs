@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     OPENAPI,
     api::NodeApiError,
+    bans,
     guard::{self, ApiError},
     server::Shared,
     types::{Event, Health, SettingsChange, ShutdownRequest},
@@ -37,8 +38,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// minute after which proxies give up).
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-type Answer<T> = Result<Json<T>, ApiError>;
-type Node = State<Arc<Shared>>;
+pub(super) type Answer<T> = Result<Json<T>, ApiError>;
+pub(super) type Node = State<Arc<Shared>>;
 
 /// The paths below `/v1` and `/healthz` with their methods: what the router
 /// has and the OpenAPI description must have.
@@ -51,9 +52,13 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
     ("get", "/v1/connection-status"),
     ("get", "/v1/neighborhood-graph"),
     ("get", "/v1/circuits"),
+    ("get", "/v1/doctor"),
     ("get", "/v1/trace"),
     ("get", "/v1/settings"),
     ("patch", "/v1/settings"),
+    ("get", "/v1/bans"),
+    ("post", "/v1/bans"),
+    ("delete", "/v1/bans/{node}"),
     ("post", "/v1/shutdown"),
     ("get", "/v1/events"),
 ];
@@ -66,10 +71,12 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/connection-status", get(connection_status))
         .route("/v1/neighborhood-graph", get(neighborhood_graph))
         .route("/v1/circuits", get(circuits))
+        .route("/v1/doctor", get(doctor))
         .route("/v1/trace", get(trace))
         .route("/v1/settings", get(settings).patch(change_settings))
         .route("/v1/shutdown", post(shutdown))
         .route("/v1/events", get(events))
+        .merge(bans::router())
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_such_route)
         .layer(middleware::from_fn_with_state(
@@ -86,7 +93,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 }
 
 /// The node's answer, within [`ANSWER_TIME`].
-async fn asked<T>(
+pub(super) async fn asked<T>(
     answer: impl Future<Output = Result<T, NodeApiError>>,
 ) -> Result<Json<T>, ApiError> {
     match tokio::time::timeout(ANSWER_TIME, answer).await {
@@ -100,7 +107,7 @@ async fn asked<T>(
 }
 
 /// A JSON body; an empty one is the default.
-fn body<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, ApiError> {
+pub(super) fn body<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, ApiError> {
     if bytes.is_empty() {
         return Ok(T::default());
     }
@@ -113,6 +120,20 @@ fn body<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, ApiError> {
     })
 }
 
+/// Whether the query sets the only flag that the route has.
+pub(super) fn flag(query: Option<&str>, name: &str) -> Result<bool, ApiError> {
+    match query.map(|query| query.split_once('=').unwrap_or((query, ""))) {
+        None | Some(("", "")) => Ok(false),
+        Some((key, "true")) if key == name => Ok(true),
+        Some((key, "false")) if key == name => Ok(false),
+        Some(_) => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "The query is not understood.",
+            &format!("The only one is ?{name}=true."),
+        )),
+    }
+}
+
 async fn healthz() -> Json<Health> {
     Json(Health { ok: true })
 }
@@ -122,17 +143,7 @@ async fn openapi() -> Response {
 }
 
 async fn status(State(shared): Node, RawQuery(query): RawQuery) -> Answer<super::types::Status> {
-    let addresses = match query.as_deref() {
-        None | Some("" | "addresses=false") => false,
-        Some("addresses=true") => true,
-        Some(_) => {
-            return Err(ApiError::new(
-                StatusCode::BAD_REQUEST,
-                "The query is not understood.",
-                "The only one is ?addresses=true.",
-            ));
-        }
-    };
+    let addresses = flag(query.as_deref(), "addresses")?;
     let mut status = asked(shared.node.status()).await?;
     if !addresses {
         for neighbour in &mut status.neighbours {
@@ -156,6 +167,10 @@ async fn neighborhood_graph(State(shared): Node) -> Answer<super::types::GraphVi
 
 async fn circuits(State(shared): Node) -> Answer<Vec<super::types::CircuitView>> {
     asked(shared.node.circuits()).await
+}
+
+async fn doctor(State(shared): Node) -> Answer<crate::doctor::Report> {
+    asked(shared.node.doctor()).await
 }
 
 async fn trace(State(shared): Node) -> Answer<super::types::TraceView> {

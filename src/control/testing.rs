@@ -9,13 +9,14 @@ use tokio::sync::broadcast;
 use super::{
     NodeApi, NodeApiError,
     types::{
-        CircuitCounts, CircuitState, CircuitView, ConnectionStatus, DescriptorView, EntryLink,
-        Event, FlowCounts, GraphNode, GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView,
-        OwnLink, ScoreView, SettingsView, ShutdownView, Stage, Status, TraceEntry, TraceKind,
-        TraceRole, TraceView, Traffic,
+        BanKind, BanRequest, BanView, CircuitCounts, CircuitState, CircuitView, ConnectionStatus,
+        DescriptorView, EntryLink, Event, FlowCounts, GraphNode, GraphView, HopRole, HopView,
+        JoinProblem, Leg, NeighbourView, OwnLink, ScoreView, SettingsView, ShutdownView, Stage,
+        Status, TraceEntry, TraceKind, TraceRole, TraceView, Traffic,
     },
 };
 use crate::config::Hops;
+use crate::doctor::{Check, Finding, Report};
 
 /// Events that a subscriber may lag behind: small, so that tests see a loss.
 const EVENTS: usize = 4;
@@ -82,6 +83,32 @@ pub(crate) fn circuit() -> CircuitView {
         sent_bytes: 1_200_000,
         received_bytes: 80_000_000,
         round_trip_us: Some(1_240),
+    }
+}
+
+fn by_hand(node: &str, request: &BanRequest) -> BanView {
+    BanView {
+        node: node.to_owned(),
+        kind: BanKind::ByHand,
+        reason: request
+            .reason
+            .clone()
+            .unwrap_or_else(|| "banned by hand".into()),
+        since_seconds: 0,
+        left_seconds: request.life_seconds,
+        evidence: None,
+    }
+}
+
+/// A ban for a lie: its evidence is no proof of anything.
+pub(crate) fn ban() -> BanView {
+    BanView {
+        node: key('D'),
+        kind: BanKind::Equivocation,
+        reason: "it signed two different records with one version".into(),
+        since_seconds: 182,
+        left_seconds: Some(86_400 - 182),
+        evidence: Some("abcd".into()),
     }
 }
 
@@ -265,6 +292,32 @@ impl NodeApi for FakeNode {
         self.settings()
     }
 
+    fn bans(&self) -> BoxFuture<'_, Result<Vec<BanView>, NodeApiError>> {
+        now(vec![ban(), by_hand(&key('E'), &BanRequest::default())])
+    }
+
+    fn ban(&self, request: BanRequest) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        if request.node == key('A') {
+            let refused = NodeApiError::Refused {
+                what: "AAAAAAAA is this node itself".into(),
+                hint: "Name another.".into(),
+            };
+            return ready(Err(refused)).boxed();
+        }
+        now(by_hand(&request.node, &request))
+    }
+
+    fn unban(&self, node: String) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        if node == key('A') {
+            let refused = NodeApiError::Refused {
+                what: "node AAAAAAAA is not banned".into(),
+                hint: "Look who is.".into(),
+            };
+            return ready(Err(refused)).boxed();
+        }
+        now(by_hand(&node, &BanRequest::default()))
+    }
+
     fn shutdown(&self, at_once: bool) -> BoxFuture<'_, Result<ShutdownView, NodeApiError>> {
         self.shutdowns
             .lock()
@@ -274,6 +327,25 @@ impl NodeApi for FakeNode {
             open_flows: 3,
             drain_seconds: 10,
         })
+    }
+
+    fn doctor(&self) -> BoxFuture<'_, Result<Report, NodeApiError>> {
+        let mut findings = vec![
+            Finding::ok(Check::Clock, "The clock agrees with those of 2 neighbours."),
+            Finding::warning(
+                Check::Nat,
+                "The router is being asked to let other nodes through.",
+                "Ask again in half a minute.",
+            ),
+        ];
+        if self.tracing {
+            findings.push(Finding::fault(
+                Check::Neighbours,
+                "There is no neighbour (ABCDEFGH: gone\u{1b}[2J).",
+                "Get another descriptor.",
+            ));
+        }
+        now(Report::new(true, findings))
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {

@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 use super::{
     connections::MAX_CONNECTIONS,
     routes::ROUTES,
-    testing::{FakeNode, circuit, graph, key},
-    types::{Event, Stage},
+    testing::{FakeNode, ban, circuit, graph, key},
+    types::{BanRequest, Event, Stage},
     *,
 };
 
@@ -137,6 +137,57 @@ async fn settings_change_and_mistakes_are_explained() {
             answer["error"].is_string() && answer["hint"].is_string(),
             "{answer}"
         );
+    }
+}
+
+#[tokio::test]
+async fn bans_are_listed_added_and_lifted() {
+    let served = Served::by(FakeNode::new()).await;
+    let client = served.client();
+    assert_eq!(client.bans(true).await.unwrap()[0], ban());
+    let bans = client.bans(false).await.unwrap();
+    assert!(bans.len() == 2 && bans.iter().all(|ban| ban.evidence.is_none()));
+    let request = BanRequest {
+        node: key('B'),
+        reason: Some("spam".into()),
+        life_seconds: Some(60),
+    };
+    let added = client.ban(&request).await.unwrap();
+    assert_eq!(
+        (added.reason.as_str(), added.left_seconds),
+        ("spam", Some(60))
+    );
+    // Whatever is typed as a node reaches the daemon as it is.
+    let odd = "a/b c?ř%2e";
+    assert_eq!(client.unban(odd).await.unwrap().node, odd);
+    let of_self = BanRequest {
+        node: key('A'),
+        ..BanRequest::default()
+    };
+    for refused in [client.ban(&of_self).await, client.unban(&key('A')).await] {
+        assert!(matches!(
+            refused,
+            Err(ClientError::Refused { status: 400, .. })
+        ));
+    }
+    for (method, path, body, expected) in [
+        ("POST", "/v1/bans", "", 400),
+        ("POST", "/v1/bans", "{\"node\": 3}", 400),
+        ("POST", "/v1/bans", "{\"node\": \"x\", \"for\": 3}", 400),
+        (
+            "POST",
+            "/v1/bans",
+            "{\"node\": \"x\", \"life_seconds\": -3}",
+            400,
+        ),
+        ("GET", "/v1/bans?evidence=yes", "", 400),
+        ("DELETE", "/v1/bans", "", 405),
+        ("DELETE", "/v1/bans/%ff", "", 400),
+        ("GET", "/v1/bans/x", "", 405),
+    ] {
+        let (status, answer) = served.authorised(method, path, body).await;
+        assert_eq!(status, expected, "{method} {path}");
+        assert!(answer["error"].is_string(), "{method} {path}: {answer}");
     }
 }
 
@@ -379,10 +430,10 @@ async fn answers_conform_to_the_description() {
         if path.ends_with("/events") || path.ends_with("openapi.json") {
             continue;
         }
-        let body = if *method == "patch" {
-            "{\"hops\": \"4\"}"
-        } else {
-            ""
+        let body = match (*method, *path) {
+            ("patch", _) => "{\"hops\": \"4\"}",
+            ("post", "/v1/bans") => "{\"node\": \"BBBBBBBB\", \"life_seconds\": 60}",
+            _ => "",
         };
         let (status, answer) = served.authorised(&method.to_uppercase(), path, body).await;
         assert_eq!(status, 200, "{method} {path}");

@@ -13,6 +13,10 @@ use std::{fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+mod bans;
+
+pub use bans::{BanKind, BanRequest, BanView};
+
 /// How many characters of a node key are shown where a person reads them.
 ///
 /// Eight characters are 48 bits: enough that two nodes of one neighbourhood
@@ -549,6 +553,21 @@ pub enum Event {
         /// One sentence.
         what: String,
     },
+    /// A node was banned, by hand or for a proven lie.
+    Banned {
+        /// Its node key.
+        node: String,
+        /// Why.
+        reason: String,
+        /// For how long; absent when the ban has no end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left_seconds: Option<u64>,
+    },
+    /// A ban was lifted, or is over.
+    Unbanned {
+        /// The node's key.
+        node: String,
+    },
     /// An own circuit is ready.
     CircuitOpened {
         /// Its number, as in [`CircuitView::id`].
@@ -589,6 +608,8 @@ impl Event {
             Self::NeighbourUp { .. } => "neighbour-up",
             Self::NeighbourDown { .. } => "neighbour-down",
             Self::JoinProblem { .. } => "join-problem",
+            Self::Banned { .. } => "banned",
+            Self::Unbanned { .. } => "unbanned",
             Self::CircuitOpened { .. } => "circuit-opened",
             Self::CircuitClosed { .. } => "circuit-closed",
             Self::SettingsChanged { .. } => "settings-changed",

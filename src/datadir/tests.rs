@@ -110,12 +110,21 @@ fn memory_survives_a_restart_and_versions_only_grow() {
         addresses: vec![format!("192.0.2.1:{n}")],
         last_seen_unix: n,
     };
+    // As large as one can be.
+    let ban = |n: u64| StoredBan {
+        node: format!("{n:043}"),
+        reason: Some("x".repeat(masq_gossip::MAX_BAN_REASON)),
+        since_unix: n,
+        until_unix: n.is_multiple_of(2).then_some(u64::MAX),
+        evidence: "ab".repeat(masq_gossip::MAX_EVIDENCE_LEN),
+    };
     {
         let data = DataDir::open(temp.path()).unwrap();
         assert_eq!(data.remembered(), Remembered::default());
         data.remember(|r| {
             r.record_version = 7;
             r.neighbours = (0..100).map(neighbour).collect();
+            r.bans = (0..200).map(ban).collect();
         })
         .unwrap();
         data.remember(|r| r.record_version = 3).unwrap();
@@ -125,6 +134,7 @@ fn memory_survives_a_restart_and_versions_only_grow() {
     assert_eq!(remembered.record_version, 7);
     assert_eq!(remembered.neighbours.len(), MAX_REMEMBERED);
     assert_eq!(remembered.neighbours[1], neighbour(1));
+    assert_eq!(remembered.bans, (0..128).map(ban).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the node answers to the control API.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,7 @@ use masq_cores::pool::{CircuitInfo, Pool};
 use masq_gossip::{Descriptor, Host, LinkInfo, NodeKey};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::bans::{self, BanCommand};
 use super::routes::Routes;
 use super::share::Share;
 use super::swarm::{Command, entry_link, stage_view};
@@ -17,14 +18,17 @@ use super::trace::Trace;
 use super::view::View;
 use crate::config::{Config, Hops};
 use crate::control::types::{
-    CircuitState, CircuitView, ConnectionStatus, DescriptorView, Event, FlowCounts, GraphNode,
-    GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink, ScoreView, SettingsView,
-    ShutdownView, Stage, Status, TraceView, Traffic,
+    BanRequest, BanView, CircuitState, CircuitView, ConnectionStatus, DescriptorView, Event,
+    FlowCounts, GraphNode, GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink,
+    ScoreView, SettingsView, ShutdownView, Stage, Status, TraceView, Traffic,
 };
 use crate::control::{NodeApi, NodeApiError};
 use crate::daemon::Stop;
+use crate::datadir::DataDir;
+use crate::doctor::Report;
 use crate::entry::EntryHandle;
-use crate::exit::Exit;
+use crate::exit::{Exit, Resolve};
+use crate::reach::MappingState;
 use crate::routing::{HopRange, NodeScore};
 
 /// Everything the answers are made of.
@@ -43,10 +47,13 @@ pub(crate) struct Api {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) stop: Stop,
     pub(crate) started: Instant,
+    pub(crate) data: Arc<DataDir>,
+    /// Where this node asks for names, if it does.
+    pub(crate) resolver: Option<Arc<dyn Resolve>>,
 }
 
 impl Api {
-    async fn links(&self) -> Vec<LinkInfo> {
+    pub(super) async fn links(&self) -> Vec<LinkInfo> {
         let (answer, links) = oneshot::channel();
         if self.commands.send(Command::Links(answer)).await.is_err() {
             return Vec::new();
@@ -184,11 +191,20 @@ impl Api {
                         dial it. The setting `mode` changes that.",
             );
         }
-        let listening = self.view.borrow().listening.clone();
-        let (host, ports) = public_address(&self.config, &listening).ok_or(
-            "The node does not know the address under which others reach it. Set `advertise` to \
-             your public address or host name.",
-        )?;
+        let (host, ports) = {
+            let view = self.view.borrow();
+            let outside = view.mapping.external();
+            public_address(&self.config, &view.listening, outside).ok_or(match view.mapping {
+                MappingState::Asking => {
+                    "The router is being asked for the address under which others reach this \
+                     node. Ask again in half a minute."
+                }
+                _ => {
+                    "The node does not know the address under which others reach it. Set \
+                     `advertise` to your public address or host name; `masq doctor` says more."
+                }
+            })?
+        };
         Ok(Descriptor {
             chain: self.config.chain,
             node: self.me,
@@ -307,7 +323,11 @@ fn score_view(score: NodeScore) -> ScoreView {
 pub(crate) fn public_address(
     config: &Config,
     listening: &[SocketAddr],
+    mapped: Option<SocketAddrV4>,
 ) -> Option<(Host, Vec<u16>)> {
+    if let Some(outside) = mapped {
+        return Some((Host::Ip((*outside.ip()).into()), vec![outside.port()]));
+    }
     if let Some(public) = &config.advertise {
         let ports = match public.port {
             Some(port) => vec![port],
@@ -397,6 +417,19 @@ impl NodeApi for Api {
         self.change_hops(hops).boxed()
     }
 
+    fn bans(&self) -> BoxFuture<'_, Result<Vec<BanView>, NodeApiError>> {
+        bans::ask(&self.commands, BanCommand::List).boxed()
+    }
+
+    fn ban(&self, request: BanRequest) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        async { bans::ask(&self.commands, |answer| BanCommand::Add(request, answer)).await? }
+            .boxed()
+    }
+
+    fn unban(&self, node: String) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
+        async { bans::ask(&self.commands, |answer| BanCommand::Lift(node, answer)).await? }.boxed()
+    }
+
     fn shutdown(&self, now: bool) -> BoxFuture<'_, Result<ShutdownView, NodeApiError>> {
         async move {
             if now {
@@ -410,6 +443,10 @@ impl NodeApi for Api {
             })
         }
         .boxed()
+    }
+
+    fn doctor(&self) -> BoxFuture<'_, Result<Report, NodeApiError>> {
+        self.make_report().map(Ok).boxed()
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {

@@ -7,12 +7,14 @@
 //! | `swarm` | the one task that owns the Swarm |
 //! | `view`, `graph` | what the others see of the mesh, without asking that task |
 //! | `routes` | which route the next circuit takes |
+//! | `reaching` | whether this node can be dialled, and whether neighbours can |
 //! | `mesh` | flows for the proxies, through other exits where one fails |
 //! | `ask` | questions of gossip to far nodes, in circuits of their own |
 //! | `roam` | the machine sleeps, wakes, or moves to another network |
 //! | `acquaintances` | whether a node that starts knows anybody to join by |
 //! | `share` | what this node does in circuits of others |
-//! | `api` | answers to the control API |
+//! | `bans` | who is banned: between gossip, the disk and the control API |
+//! | `api`, `doctor` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
 //!
 //! Bytes never pass through here: the proxies, the circuits and the exit have
@@ -21,8 +23,11 @@
 mod acquaintances;
 mod api;
 mod ask;
+mod bans;
+mod doctor;
 mod graph;
 mod mesh;
+mod reaching;
 mod roam;
 mod routes;
 mod share;
@@ -55,10 +60,11 @@ use tokio::task::JoinHandle;
 use self::api::Api;
 use self::ask::{Answering, Asked, Asker, Asks};
 use self::mesh::{NoMesh, PooledMesh};
+use self::reaching::{Mapping, Reaching, RunningMapping};
 use self::roam::Roaming;
 use self::routes::Routes;
 use self::share::{Service, Share};
-use self::swarm::{Behaviour, COMMAND_QUEUE, Command, Loop};
+use self::swarm::{Behaviour, BehaviourEvent, COMMAND_QUEUE, Command, Loop};
 use self::trace::{Trace, TracedFlows};
 use self::transport::Activity;
 use self::view::View;
@@ -67,6 +73,7 @@ use crate::daemon::{RunningNode, Start, StartError};
 use crate::datadir::DataDir;
 use crate::entry::{Entry, EntryConfig, Mesh};
 use crate::exit::{Direct, Exit, ExitConfig, ExitPolicy, HickoryResolver, Resolve, Services};
+use crate::reach::Prober;
 
 /// Events that a slow reader of the control API may lag behind (from its description).
 const EVENT_QUEUE: usize = 256;
@@ -166,11 +173,13 @@ impl Builder {
         let activity = Activity::default();
         let mut swarm = self.swarm(control, &cores, activity.clone())?;
         let entry = self.bind_entry().await?;
-        let listening = self.listen(&mut swarm).await?;
+        let (listening, early) = self.listen(&mut swarm).await?;
         self.advertise(&mut swarm, &listening);
 
         let roaming = Roaming::new(Arc::clone(&self.config), &listening);
         let mut view = View::new(swarm.behaviour().gossip.neighbourhood(), self.started);
+        let mapping = Mapping::prepare(&self.config, &listening);
+        view.mapping = mapping.state();
         view.listening = listening;
         let (view_tx, view) = watch::channel(view);
         let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -196,10 +205,16 @@ impl Builder {
             data: Arc::clone(&self.data),
             commands: queue,
             seeds: self.config.neighbours.len(),
+            reaching: Reaching::new(Arc::clone(&self.config), self.prober()),
         };
-        let looping = tokio::spawn(looping.run());
+        let looping = tokio::spawn(looping.run(early));
+        let mapping = mapping.start(commands.clone());
         let pool = self.pool(&cores, &routes, &view);
+        if let Some(pool) = &pool {
+            tokio::spawn(bans::renew_circuits(pool.clone(), events.subscribe()));
+        }
         let mesh = self.mesh(pool.as_ref(), &routes, &view);
+        let asks_names = self.config.exit || !self.config.mode.joins();
         let ed25519 = self
             .keypair
             .clone()
@@ -220,6 +235,8 @@ impl Builder {
             events,
             stop: self.stop.clone(),
             started: self.started,
+            data: Arc::clone(&self.data),
+            resolver: asks_names.then(|| Arc::clone(&self.resolver)),
         };
         let life = Life {
             stop: self.stop,
@@ -231,6 +248,7 @@ impl Builder {
             cores,
             commands,
             looping,
+            mapping,
         };
         Ok((RunningNode::new(Arc::new(api), life.run()), asker))
     }
@@ -291,6 +309,7 @@ impl Builder {
         gossip.ip_limits.per_ip = limit(config.ip_limits.per_ip);
         gossip.ip_limits.per_24 = limit(config.ip_limits.per_24);
         gossip.ip_limits.per_48 = limit(config.ip_limits.per_48);
+        gossip.check_reachability_of_others = config.check_reachability_of_others;
         gossip.min_hops = config.hops.min();
         gossip.earning_wallet = config
             .earning_wallet
@@ -305,6 +324,7 @@ impl Builder {
             seeds: config.neighbours.clone(),
             remembered: swarm::from_stored(&remembered.neighbours),
             last_version: remembered.record_version,
+            bans: bans::from_stored(&remembered.bans),
             onion_keys: (keys.current.0, keys.previous.map(|key| key.0)),
         };
         masq_gossip::Behaviour::new(gossip, &self.keypair, start, rng_source().make())
@@ -336,6 +356,11 @@ impl Builder {
         Ok(Swarm::new(transport, behaviour, peer, config))
     }
 
+    /// What dials for neighbours: by the same links and from the same address as the Swarm.
+    fn prober(&self) -> Prober {
+        Prober::new(self.keypair.clone(), source(&self.config))
+    }
+
     async fn bind_entry(&self) -> Result<Entry, StartError> {
         let entry = EntryConfig {
             socks: self.config.socks,
@@ -347,8 +372,12 @@ impl Builder {
         Ok(Entry::bind(entry).await?)
     }
 
-    /// Listens where the configuration says, and waits until the ports are known.
-    async fn listen(&self, swarm: &mut Swarm<Behaviour>) -> Result<Vec<SocketAddr>, StartError> {
+    /// Listens where the configuration says, and waits until the ports are known. Gives the ports,
+    /// and what gossip had to say meanwhile.
+    async fn listen(
+        &self,
+        swarm: &mut Swarm<Behaviour>,
+    ) -> Result<(Vec<SocketAddr>, Vec<masq_gossip::Event>), StartError> {
         let mut waiting = Vec::new();
         if self.config.mode.joins() && self.config.mode.accepts_connections() {
             for address in &self.config.listen {
@@ -363,28 +392,37 @@ impl Builder {
                 waiting.push(id);
             }
         }
-        let mut found = Vec::new();
+        let (mut found, mut early) = (Vec::new(), Vec::new());
         let all = async {
             while !waiting.is_empty() {
-                if let SwarmEvent::NewListenAddr {
-                    listener_id,
-                    address,
-                } = swarm.select_next_some().await
-                {
-                    waiting.retain(|id| *id != listener_id);
-                    found.extend(swarm::socket_addr(&address));
+                match swarm.select_next_some().await {
+                    SwarmEvent::NewListenAddr {
+                        listener_id,
+                        address,
+                    } => {
+                        waiting.retain(|id| *id != listener_id);
+                        found.extend(swarm::socket_addr(&address));
+                    }
+                    SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => {
+                        // A record with that version may leave at the next turn.
+                        if let masq_gossip::Event::PersistVersion(version) = event {
+                            swarm::persist_version(&self.data, version);
+                        }
+                        early.push(event);
+                    }
+                    _ => {}
                 }
             }
         };
         let timely = tokio::time::timeout(LISTEN_TIMEOUT, all).await;
         timely.map_err(|_| StartError::Internal("a listener does not say where it is".into()))?;
-        Ok(found)
+        Ok((found, early))
     }
 
     /// Tells gossip where others can dial this node.
     fn advertise(&self, swarm: &mut Swarm<Behaviour>, listening: &[SocketAddr]) {
         let gossip = &mut swarm.behaviour_mut().gossip;
-        gossip.set_advertised(roam::advertised(&self.config, listening));
+        gossip.set_advertised(roam::advertised(&self.config, listening, None));
     }
 
     fn pool(&self, cores: &Cores, routes: &Routes, view: &watch::Receiver<View>) -> Option<Pool> {
@@ -452,6 +490,7 @@ struct Life {
     cores: Cores,
     commands: mpsc::Sender<Command>,
     looping: JoinHandle<()>,
+    mapping: RunningMapping,
 }
 
 impl Life {
@@ -466,6 +505,7 @@ impl Life {
             cores,
             commands,
             mut looping,
+            mapping,
         } = self;
         let serving = entry.serve(mesh, stop.drain_token());
         let draining = async {
@@ -488,7 +528,7 @@ impl Life {
         }
         cores.shutdown().await;
         let _ = commands.send(Command::Stop).await;
-        let _ = looping.await;
+        let _ = tokio::join!(looping, mapping.end());
         Ok(())
     }
 }

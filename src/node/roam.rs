@@ -3,7 +3,7 @@
 //! told of it. What gossip makes of it is gossip's business.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -230,7 +230,7 @@ impl Roaming {
             look,
             clocks: Clocks::new(LOOK, Instant::now(), SystemTime::now()),
             listeners: Listeners::new(&config.listen, listening, known),
-            advertised: advertised(&config, listening),
+            advertised: advertised(&config, listening, None),
             addresses,
             config,
         }
@@ -258,9 +258,13 @@ impl Roaming {
     }
 }
 
-/// Where others can dial a node that listens there.
-pub(crate) fn advertised(config: &Config, listening: &[SocketAddr]) -> Vec<Address> {
-    let Some((host, ports)) = public_address(config, listening) else {
+/// Where others can dial a node that listens there, and that a router lets through at `outside`.
+pub(crate) fn advertised(
+    config: &Config,
+    listening: &[SocketAddr],
+    outside: Option<SocketAddrV4>,
+) -> Vec<Address> {
+    let Some((host, ports)) = public_address(config, listening, outside) else {
         return Vec::new();
     };
     let address = |port| Address {
@@ -320,7 +324,11 @@ impl Loop {
 
     /// Tells gossip where this node can be dialled now, if that has changed.
     pub(super) fn advertise_anew(&mut self) {
-        let now = advertised(&self.roaming.config, &self.view.borrow().listening);
+        let now = {
+            let view = self.view.borrow();
+            let outside = view.mapping.external();
+            advertised(&self.roaming.config, &view.listening, outside)
+        };
         if now != self.roaming.advertised {
             self.roaming.advertised.clone_from(&now);
             self.swarm.behaviour_mut().gossip.set_advertised(now);

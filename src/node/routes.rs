@@ -309,6 +309,7 @@ mod tests {
             seeds: Vec::new(),
             remembered: Vec::new(),
             last_version: 0,
+            bans: Vec::new(),
             onion_keys: ([1; 32], None),
         };
         let now = Now {

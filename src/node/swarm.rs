@@ -12,16 +12,21 @@ use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, ping};
 use masq_cores::keys::ONION_KEY_LIFE;
 use masq_cores::{Cores, LinkUse, NodeKey as CoresKey, OnionPublics};
-use masq_gossip::{Address, EntryFor, Host, LinkInfo, NodeKey, Remembered, Stage};
+use masq_gossip::{
+    Address, ClockView, EntryFor, Host, LinkInfo, NodeKey, Remembered, SeedFailure, Stage,
+};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ask::{Asks, Happened};
+use super::bans::BanCommand;
+use super::reaching::Reaching;
 use super::roam::Roaming;
 use super::transport::Activity;
 use super::view::View;
 use crate::control::types::{EntryLink, Event, Stage as StageView};
 use crate::datadir::{DataDir, RememberedNeighbour};
+use crate::reach::MappingState;
 
 /// Commands that wait for the loop; senders wait when there are more (guess: one control client
 /// and a few tasks).
@@ -34,6 +39,10 @@ const KEY_CHECK: Duration = Duration::from_secs(30);
 /// How often links that carry data are reported alive (from the gossip protocol: silence of four
 /// seconds is looked into).
 const ACTIVITY_CHECK: Duration = Duration::from_secs(1);
+
+/// Bytes that came over a link between two checks from which on it is in use: more than pings,
+/// gossip at rest and the report rounds of idle circuits bring (guess).
+const IN_USE: u64 = 16 * 1024;
 
 /// How long goodbyes may take to leave when the node stops (guess: one round trip and some).
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -51,6 +60,15 @@ pub(crate) struct Behaviour {
 pub(crate) enum Command {
     /// The links, with what only the operator may see.
     Links(oneshot::Sender<Vec<LinkInfo>>),
+    /// How this clock compares with those of the neighbours.
+    Clocks(oneshot::Sender<Vec<ClockView>>),
+    /// It stands otherwise with the port mapping.
+    Mapping(MappingState),
+    /// Ask a neighbour whether this node can be dialled; says whether one could be asked. The
+    /// answer is seen in the view.
+    CheckReach(oneshot::Sender<bool>),
+    /// Who is banned, and changing it.
+    Bans(BanCommand),
     /// A route must have this many hops for the stage to be `RouteFound`.
     MinHops(u8),
     /// Say goodbye and end.
@@ -75,11 +93,17 @@ pub(crate) struct Loop {
     pub(crate) roaming: Roaming,
     /// Signs of life on links.
     pub(crate) activity: Activity,
+    /// Whether this node can be dialled, and whether neighbours can.
+    pub(crate) reaching: Reaching,
 }
 
 impl Loop {
-    /// Runs until it is told to stop, or until nobody is left to tell it.
-    pub(crate) async fn run(mut self) {
+    /// Runs until it is told to stop, or until nobody is left to tell it. `early` is what gossip
+    /// said before.
+    pub(crate) async fn run(mut self, early: Vec<masq_gossip::Event>) {
+        for event in early {
+            self.on_gossip(event);
+        }
         let mut check = interval(KEY_CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turn = interval(ONION_KEY_LIFE);
@@ -101,9 +125,11 @@ impl Loop {
                     self.publish_keys();
                 }
                 _ = check.tick() => self.publish_keys(),
+                turn = self.reaching.next() => self.on_reaching(turn),
                 _ = alive.tick() => {
-                    for peer in self.activity.recent() {
-                        self.swarm.behaviour_mut().gossip.note_activity(&peer);
+                    for (peer, bytes) in self.activity.recent() {
+                        let in_use = bytes >= IN_USE;
+                        self.swarm.behaviour_mut().gossip.note_activity(&peer, in_use);
                     }
                 }
             }
@@ -137,6 +163,14 @@ impl Loop {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.swarm.behaviour().gossip.links());
             }
+            Command::Clocks(answer) => {
+                let _ = answer.send(self.swarm.behaviour().gossip.clocks());
+            }
+            Command::Mapping(state) => self.on_mapping(state),
+            Command::CheckReach(answer) => {
+                let _ = answer.send(self.check_reachability());
+            }
+            Command::Bans(command) => self.on_ban_command(command),
             Command::MinHops(hops) => self.swarm.behaviour_mut().gossip.set_min_hops(hops),
             Command::Stop => {}
         }
@@ -198,9 +232,12 @@ impl Loop {
     fn on_gossip(&mut self, event: masq_gossip::Event) {
         use masq_gossip::Event as Gossip;
         match event {
-            Gossip::NeighbourUp { node, entry, .. } => {
+            Gossip::NeighbourUp { node, peer, entry } => {
+                self.activity.set_neighbour(&peer, true);
                 self.cores.neighbour_up(CoresKey(node.0), link_use(entry));
                 tracing::info!(node = %node.short(), "neighbour up");
+                self.view
+                    .send_modify(|view| view.attempts.retain(|(other, _)| *other != node));
                 self.tell(Event::NeighbourUp {
                     node: node.to_string(),
                     entry: entry_link(entry),
@@ -209,7 +246,8 @@ impl Loop {
             Gossip::NeighbourChanged { node, entry, .. } => {
                 self.cores.neighbour_up(CoresKey(node.0), link_use(entry));
             }
-            Gossip::NeighbourDown { node, reason, .. } => {
+            Gossip::NeighbourDown { node, peer, reason } => {
+                self.activity.set_neighbour(&peer, false);
                 self.cores.neighbour_down(&CoresKey(node.0));
                 tracing::info!(node = %node.short(), %reason, "neighbour down");
                 self.tell(Event::NeighbourDown {
@@ -222,19 +260,33 @@ impl Loop {
                 let now = self.swarm.behaviour().gossip.neighbourhood();
                 self.view.send_modify(|view| view.set_neighbourhood(now));
             }
-            Gossip::Refused { node, text, .. } => {
+            Gossip::Refused { node, text, reason } => {
+                let why = SeedFailure::Refused(reason);
+                self.view.send_modify(|view| view.add_attempt(node, why));
                 self.problem(format!("Node {} refused this one: {text}.", node.short()));
             }
             Gossip::SeedFailed { descriptor, why } => {
+                let (key, reason) = (descriptor.node, why.clone());
+                self.view.send_modify(|view| view.add_attempt(key, reason));
                 let node = descriptor.node.short();
                 self.problem(format!(
                     "The configured neighbour {node} can't be joined: {why}."
                 ));
             }
-            Gossip::PersistVersion(version) => self.persist_version(version),
+            Gossip::Reach(reach) => self.on_reach(reach),
+            Gossip::Probe {
+                call,
+                peer,
+                addresses,
+            } => self.reaching.probe(call, peer, addresses),
+            Gossip::PersistVersion(version) => persist_version(&self.data, version),
             Gossip::Remember(neighbours) => self.remember(&neighbours),
             Gossip::Ask { call, to, payload } => self.on_ask(call, to, payload),
             Gossip::Reply { call, payload } => self.asks.reply(call, payload),
+            event @ (Gossip::Banned(_)
+            | Gossip::Unbanned(_)
+            | Gossip::Bans(_)
+            | Gossip::Accused) => self.on_ban_event(event),
             _ => {}
         }
     }
@@ -252,17 +304,6 @@ impl Loop {
         });
     }
 
-    /// The version must be on disk before a record carries it, so this one write is waited for.
-    /// It happens a few times a day, and takes as long as a small file takes.
-    fn persist_version(&self, version: u64) {
-        let stored = tokio::task::block_in_place(|| {
-            self.data.remember(|state| state.record_version = version)
-        });
-        if let Err(error) = stored {
-            tracing::warn!(%error, "the record version could not be stored");
-        }
-    }
-
     fn remember(&self, neighbours: &[Remembered]) {
         let neighbours: Vec<_> = neighbours.iter().map(to_stored).collect();
         let data = Arc::clone(&self.data);
@@ -273,16 +314,26 @@ impl Loop {
         });
     }
 
-    pub(super) fn problem(&self, what: String) {
+    pub(crate) fn problem(&self, what: String) {
         tracing::warn!("{what}");
         self.tell(Event::JoinProblem { what: what.clone() });
         self.view
             .send_modify(|view| view.add_problem(what, Instant::now()));
     }
 
-    fn tell(&self, event: Event) {
+    pub(crate) fn tell(&self, event: Event) {
         // Nobody may be listening.
         let _ = self.events.send(event);
+    }
+}
+
+/// The version must be on disk before a record carries it, so this one write is waited for.
+/// It happens a few times an hour, and takes as long as a small file takes.
+pub(crate) fn persist_version(data: &DataDir, version: u64) {
+    let stored =
+        tokio::task::block_in_place(|| data.remember(|state| state.record_version = version));
+    if let Err(error) = stored {
+        tracing::warn!(%error, "the record version could not be stored");
     }
 }
 

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use masq_gossip::{Neighbourhood, Stage};
+use masq_gossip::{Neighbourhood, NodeKey, Reach, SeedFailure, Stage};
 
+use crate::reach::{Idle, MappingState};
 use crate::routing::Graph;
 
 /// Problems that are remembered, the latest (from the control API's description).
@@ -30,6 +31,12 @@ pub(crate) struct View {
     pub(crate) wakes: u64,
     /// What went wrong while joining, the newest first.
     pub(crate) problems: VecDeque<(Instant, String)>,
+    /// Nodes that could not be joined, each with the latest reason, the newest first.
+    pub(crate) attempts: VecDeque<(NodeKey, SeedFailure)>,
+    /// How it stands with a port mapping.
+    pub(crate) mapping: MappingState,
+    /// What a neighbour last said of whether this node can be dialled, when, and for which ports.
+    pub(crate) reach: Option<(Instant, Vec<u16>, Reach)>,
 }
 
 impl View {
@@ -42,6 +49,9 @@ impl View {
             listening: Vec::new(),
             wakes: 0,
             problems: VecDeque::new(),
+            attempts: VecDeque::new(),
+            mapping: MappingState::Idle(Idle::AcceptsNone),
+            reach: None,
         }
     }
 
@@ -56,6 +66,13 @@ impl View {
         self.problems.retain(|(_, known)| *known != what);
         self.problems.push_front((now, what));
         self.problems.truncate(MAX_PROBLEMS);
+    }
+
+    /// Notes that a node could not be joined; of each the latest reason is kept.
+    pub(crate) fn add_attempt(&mut self, node: NodeKey, why: SeedFailure) {
+        self.attempts.retain(|(known, _)| *known != node);
+        self.attempts.push_front((node, why));
+        self.attempts.truncate(MAX_PROBLEMS);
     }
 
     /// One sentence that says why the stage is what it is, and what would help.

@@ -38,6 +38,10 @@ pub enum Command {
         #[command(subcommand)]
         what: crate::simulate::Simulate,
     },
+    /// Kill a third of a mesh at once and watch it heal
+    Stress(crate::stress::StressArgs),
+    /// Flood a node of a mesh and watch it go on
+    Attack(crate::attack::AttackArgs),
     /// Serve the built-in web server and nothing else
     ServeWeb(ServeWebArgs),
     /// Be one node of a mesh of containers

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::{
     BenchArgs, DemoArgs, DownArgs, MeshArgs, Ready, ServeWebArgs, StatusArgs, UpArgs,
 };
+use crate::attack::{self, AttackArgs, AttackOptions};
 use crate::bench::{self, BenchOptions};
 use crate::client::NodeClient;
 use crate::demo;
@@ -25,6 +26,7 @@ use crate::plan::{Options, Program, WaitFor};
 use crate::process::{Memory, ProcessId};
 use crate::report::{ProgressLine, Row, node_table, try_lines};
 use crate::state::{NetworkState, Registry};
+use crate::stress::{self, StressArgs, StressOptions};
 use crate::web::WebServer;
 
 /// How long the background process may take to end its nodes: a little more
@@ -445,6 +447,93 @@ pub async fn bench(args: BenchArgs, out: Out<'_>) -> Result<(), TestnetError> {
         report.write(out)
     };
     written.map_err(TestnetError::file("cannot write", "standard output"))
+}
+
+/// Options of a mesh with so many nodes whose client has a route before anything begins.
+fn measured(
+    nodes: usize,
+    masqd: Option<PathBuf>,
+    dir: Option<PathBuf>,
+    log: String,
+) -> Result<Options, TestnetError> {
+    options(&MeshArgs {
+        nodes,
+        exits: None,
+        consumers: None,
+        hops: None,
+        dir,
+        log,
+        masqd,
+        // A minute, and two seconds more for each node: all start on this machine.
+        ready_within: 60 + 2 * nodes as u64,
+        ready: Ready::Routes,
+    })
+}
+
+/// Brings a mesh up, measures something with it, and takes it down; the logs stay when it
+/// did not work.
+async fn with_mesh<T>(
+    options: Options,
+    work: impl AsyncFnOnce(&mut Testnet, Out<'_>) -> Result<T, TestnetError>,
+) -> Result<T, TestnetError> {
+    let mut line = ProgressLine::new();
+    let mut net = unless_stopped(Testnet::start(options)).await?;
+    let formed = unless_stopped(net.form(&mut |p| line.show(p))).await;
+    line.finish();
+    let result = match formed {
+        Ok(()) => unless_stopped(work(&mut net, &mut std::io::stderr())).await,
+        Err(error) => Err(error),
+    };
+    if result.is_err() {
+        net.keep_dir();
+    }
+    net.down().await;
+    result
+}
+
+fn write_json(out: Out<'_>, report: &impl Serialize) -> std::io::Result<()> {
+    let text = serde_json::to_string_pretty(report)?;
+    writeln!(out, "{text}")
+}
+
+/// `masq-testnet stress`.
+///
+/// # Errors
+/// When the mesh does not come up, or, with `--check`, does not heal in time.
+pub async fn stress(args: StressArgs, out: Out<'_>) -> Result<(), TestnetError> {
+    let wanted = StressOptions::from(&args);
+    let options = measured(args.nodes, args.masqd, args.dir, args.log)?;
+    let report = with_mesh(options, async |net, err| {
+        stress::run(net, &wanted, err).await
+    })
+    .await?;
+    let written = if args.json {
+        write_json(out, &report)
+    } else {
+        report.write(out)
+    };
+    written.map_err(TestnetError::file("cannot write", "standard output"))?;
+    if args.check { report.check() } else { Ok(()) }
+}
+
+/// `masq-testnet attack`.
+///
+/// # Errors
+/// When the mesh does not come up, or, with `--check`, something exceeds its bound.
+pub async fn attack(args: AttackArgs, out: Out<'_>) -> Result<(), TestnetError> {
+    let wanted = AttackOptions::from(&args);
+    let options = measured(args.nodes, args.masqd, args.dir, args.log)?;
+    let report = with_mesh(options, async |net, err| {
+        attack::run(net, &wanted, err).await
+    })
+    .await?;
+    let written = if args.json {
+        write_json(out, &report)
+    } else {
+        report.write(out)
+    };
+    written.map_err(TestnetError::file("cannot write", "standard output"))?;
+    if args.check { report.check() } else { Ok(()) }
 }
 
 /// `masq-testnet serve-web`.

@@ -15,6 +15,10 @@ pub enum TestnetError {
     #[error("{0}")]
     Options(String),
 
+    /// This build lacks what was asked for; nothing was started.
+    #[error("{0}")]
+    Unavailable(String),
+
     /// A testnet that was started before is still up; nothing was started.
     #[error(
         "a testnet is already up in {} (process {pid}); end it with `masq-testnet down`, or give this one a folder and ports of its own with --dir, --socks and --http",
@@ -167,13 +171,13 @@ impl TestnetError {
     }
 
     /// Exit code of `masq-testnet` for this error: 64 for wrong usage, 69 when
-    /// there is no testnet, 73 when files cannot be made, 130 when interrupted,
+    /// there is no testnet or no such thing in this build, 73 when files cannot be made, 130 when interrupted,
     /// otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Options(_) => 64,
-            Self::AlreadyUp { .. } | Self::NotUp | Self::Down { .. } => 69,
+            Self::Unavailable(_) | Self::AlreadyUp { .. } | Self::NotUp | Self::Down { .. } => 69,
             Self::Background { code, .. } => *code,
             Self::File { .. } => 73,
             Self::Interrupted => 130,

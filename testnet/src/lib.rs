@@ -4,13 +4,16 @@
 //! [`plan`] works out what a testnet will look like, [`process`] starts and
 //! ends `masqd` processes, [`network`] holds a running testnet together,
 //! [`state`] remembers it for later commands, [`client`] asks its nodes,
-//! [`web`] is a destination and [`fetch`] a client. [`demo`] and [`mod@bench`] are
-//! built from these; [`container`] is the counterpart for Docker. [`simulate`]
-//! needs no processes: it runs the pure machines in virtual time. How the mesh
-//! itself works is not here but in the crate `masq` and below.
+//! [`web`] is a destination and [`fetch`] a client; [`between`] parts nodes from each
+//! other. [`demo`], [`mod@bench`], [`stress`] and [`attack`] are built from these;
+//! [`container`] is the counterpart for Docker. [`simulate`] needs no processes: it
+//! runs the pure machines in virtual time. How the mesh itself works is not here but
+//! in the crate `masq` and below.
 
 pub mod args;
+pub mod attack;
 pub mod bench;
+pub mod between;
 pub mod client;
 pub mod commands;
 pub mod container;
@@ -24,6 +27,9 @@ pub mod process;
 pub mod report;
 pub mod simulate;
 pub mod state;
+pub mod stress;
+pub mod survey;
+pub mod usage;
 pub mod web;
 
 pub use error::TestnetError;

@@ -62,6 +62,8 @@ fn run(command: Command) -> ExitCode {
             Command::Down(args) => commands::down(args, &mut out).await,
             Command::Demo(args) => commands::demo(args, &mut out).await,
             Command::Bench(args) => commands::bench(args, &mut out).await,
+            Command::Stress(args) => commands::stress(args, &mut out).await,
+            Command::Attack(args) => commands::attack(args, &mut out).await,
             Command::ServeWeb(args) => commands::serve_web(args, &mut out).await,
             Command::ContainerHealth => match container::healthy().await {
                 Ok(true) => Ok(()),

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use futures::future::join_all;
 use masq::control::types::{Stage, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::between::Between;
 use crate::client::NodeClient;
 use crate::error::TestnetError;
 use crate::fetch::Via;
@@ -19,6 +20,10 @@ use crate::plan::{NODE_PORT, NodePlan, Options, Plan, Role, WaitFor, addresses_f
 use crate::process::{LEASH, NodeProcess, ProcessId};
 use crate::state::{NetworkState, NodeState};
 use crate::web::WebServer;
+
+mod change;
+
+pub use change::DownNode;
 
 /// Loopback prefixes tried before giving up.
 const PREFIX_TRIES: usize = 8;
@@ -76,6 +81,18 @@ impl RunningNode {
         self.plan.identity.name()
     }
 
+    /// Its descriptor.
+    #[must_use]
+    pub fn descriptor(&self) -> String {
+        self.plan.identity.descriptor(self.plan.ip, NODE_PORT)
+    }
+
+    /// Its loopback address.
+    #[must_use]
+    pub fn ip(&self) -> Ipv4Addr {
+        self.plan.ip
+    }
+
     /// Its control API.
     #[must_use]
     pub fn control(&self) -> &NodeClient {
@@ -107,6 +124,7 @@ impl RunningNode {
 pub struct Testnet {
     nodes: Vec<RunningNode>,
     web: WebServer,
+    between: Option<Between>,
     options: Options,
     dir: PathBuf,
     temporary: bool,
@@ -154,9 +172,16 @@ impl Testnet {
         let (dir, temporary) = make_dir(options.dir.as_deref(), prefix)?;
         let plan = Plan::new(&options, prefix, &dir)?;
         plan.write()?;
+        let between = if options.between {
+            let ips: Vec<_> = plan.nodes.iter().map(|n| n.ip).collect();
+            Some(Between::start(&ips).map_err(TestnetError::NoAddresses)?)
+        } else {
+            None
+        };
         let mut net = Self {
             nodes: Vec::new(),
             web,
+            between,
             options,
             dir,
             temporary,
@@ -368,6 +393,12 @@ impl Testnet {
         format!("http://{host}:{}{path}", self.web.port())
     }
 
+    /// What all links pass through, when [`Options::between`] asked for it.
+    #[must_use]
+    pub fn between(&self) -> Option<&Between> {
+        self.between.as_ref()
+    }
+
     /// The client node's SOCKS5 proxy, once the mesh has formed.
     #[must_use]
     pub fn socks(&self) -> Option<SocketAddr> {
@@ -407,7 +438,7 @@ impl Testnet {
             .iter()
             .find(|n| n.role() == Role::Seed)
             .expect("a seed");
-        seed.plan.identity.descriptor(seed.plan.ip, NODE_PORT)
+        seed.descriptor()
     }
 
     /// Leaves the folder in place when the testnet ends.

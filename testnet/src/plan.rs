@@ -20,6 +20,8 @@ pub const MAX_NODES: usize = 200;
 /// Port on which testnet nodes accept each other, each on an address of its
 /// own.
 pub const NODE_PORT: u16 = 4711;
+/// Port on which they do so when there is somebody between them.
+pub const INNER_PORT: u16 = 4712;
 /// How long a testnet node waits for open flows when it stops; short, because
 /// nobody's work depends on them.
 const DRAIN_SECONDS: i64 = 2;
@@ -133,6 +135,9 @@ pub struct Options {
     pub program: Program,
     /// Rules of the exits' policy. Default: everything is allowed.
     pub exit_policy: Vec<String>,
+    /// Puts somebody between the nodes who can part them ([`crate::between`]): they
+    /// listen on [`INNER_PORT`] and advertise [`NODE_PORT`]. Default: no.
+    pub between: bool,
     /// More settings for the client node, over those of the plan.
     pub client_settings: Table,
     /// Log level of the nodes. Default `info`.
@@ -159,6 +164,7 @@ impl Options {
             dir: None,
             program,
             exit_policy: vec!["accept *:*".to_owned()],
+            between: false,
             client_settings: Table::new(),
             log_level: "info".to_owned(),
             wait_for: WaitFor::default(),
@@ -242,6 +248,39 @@ pub struct NodePlan {
 }
 
 impl NodePlan {
+    /// A relay beside those of a plan, that joins by the node of a descriptor.
+    pub(crate) fn extra(
+        options: &Options,
+        name: &str,
+        ip: Ipv4Addr,
+        dir: &Path,
+        join: &str,
+    ) -> Self {
+        let mut node = Self {
+            name: name.to_owned(),
+            role: Role::Relay,
+            ip,
+            identity: NodeIdentity::random(),
+            home: dir.join(name),
+            settings: Table::new(),
+        };
+        node.settings = settings(options, &node, join);
+        node
+    }
+
+    /// Makes its folders, key and configuration file.
+    ///
+    /// # Errors
+    /// When a folder or file cannot be made.
+    pub fn write(&self) -> Result<(), TestnetError> {
+        write_home(
+            &self.data_dir(),
+            &self.config(),
+            &self.settings,
+            &self.identity,
+        )
+    }
+
     /// The daemon's data folder.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
@@ -313,15 +352,7 @@ impl Plan {
     /// # Errors
     /// When a folder or file cannot be made.
     pub fn write(&self) -> Result<(), TestnetError> {
-        for node in &self.nodes {
-            write_home(
-                &node.data_dir(),
-                &node.config(),
-                &node.settings,
-                &node.identity,
-            )?;
-        }
-        Ok(())
+        self.nodes.iter().try_for_each(NodePlan::write)
     }
 }
 
@@ -382,7 +413,12 @@ fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
     let mut set = |key: &str, value: Value| {
         all.insert(key.to_owned(), value);
     };
-    let listen = SocketAddr::from((node.ip, NODE_PORT));
+    let port = if options.between {
+        INNER_PORT
+    } else {
+        NODE_PORT
+    };
+    let listen = SocketAddr::from((node.ip, port));
     set("control", format!("{}:0", node.ip).into());
     if node.role != Role::Seed {
         set("neighbours", Value::Array(vec![seed.into()]));
@@ -394,7 +430,7 @@ fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
     } else {
         set("mode", "standard".into());
         set("listen", Value::Array(vec![listen.to_string().into()]));
-        set("advertise", node.ip.to_string().into());
+        set("advertise", format!("{}:{NODE_PORT}", node.ip).into());
     }
     if node.role == Role::Exit || (node.role == Role::Seed && options.all_exits()) {
         set("exit", true.into());

@@ -91,6 +91,26 @@ impl ProcessId {
         false
     }
 
+    fn signal(self, signal: Signal) -> bool {
+        self.handle()
+            .is_some_and(|handle| pidfd_send_signal(handle, signal).is_ok())
+    }
+
+    /// Ends the process at once (SIGKILL), as a crash would. False when it was gone already.
+    pub fn kill(self) -> bool {
+        self.signal(Signal::KILL)
+    }
+
+    /// Makes the process stand still (SIGSTOP): its connections stay open and are silent.
+    pub fn pause(self) -> bool {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a process that stands still go on (SIGCONT).
+    pub fn resume(self) -> bool {
+        self.signal(Signal::CONT)
+    }
+
     /// Waits until the process is gone, at most `limit`.
     pub async fn gone_within(self, limit: Duration) -> bool {
         let start = Instant::now();

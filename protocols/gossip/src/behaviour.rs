@@ -28,7 +28,7 @@ use crate::gate::{Gate, GateError};
 use crate::handler::{Command, Handler, Report};
 use crate::key::{KeyError, NodeKey};
 use crate::neighbourhood::{LinkInfo, Neighbourhood};
-use crate::state::{ConnId, Input, Machine, Now, Output};
+use crate::state::{Ban, BanError, ClockView, ConnId, Input, Machine, Now, Output};
 
 /// Most turns of the machine in one poll.
 const MAX_TURNS: u32 = 16;
@@ -144,6 +144,40 @@ impl Behaviour {
         Ok(())
     }
 
+    /// Bans a node by hand for `life`, or until it is lifted. Its link ends, it is neither dialled nor
+    /// accepted, its records and cards are neither kept nor passed on; nobody else is told. At most
+    /// [`crate::MAX_BANS_BY_HAND`]; `reason` is cut to [`crate::MAX_BAN_REASON`] bytes.
+    ///
+    /// # Errors
+    /// [`BanError`]; nothing has changed then.
+    pub fn ban(
+        &mut self,
+        node: NodeKey,
+        reason: &str,
+        life: Option<Duration>,
+    ) -> Result<Ban, BanError> {
+        let now = self.now();
+        let ban = self.machine.ban(now, node, reason, life)?;
+        self.wake();
+        Ok(ban)
+    }
+
+    /// Lifts a ban, by hand or not.
+    ///
+    /// # Errors
+    /// [`BanError::NotBanned`].
+    pub fn unban(&mut self, node: &NodeKey) -> Result<Ban, BanError> {
+        let now = self.now();
+        let ban = self.machine.unban(now, node)?;
+        self.wake();
+        Ok(ban)
+    }
+
+    /// The bans, the oldest first; at most [`crate::MAX_BANS`].
+    pub fn bans(&self) -> Vec<Ban> {
+        self.machine.bans()
+    }
+
     /// How to tell somebody of this node, given where it can be dialled.
     pub fn descriptor(&self, host: Host, ports: Vec<u16>) -> Descriptor {
         Descriptor {
@@ -157,9 +191,10 @@ impl Behaviour {
     }
 
     /// Bytes of another protocol arrived from a peer: its link is alive.
-    pub fn note_activity(&mut self, peer: &PeerId) {
+    /// `in_use`: so many that somebody would miss the link.
+    pub fn note_activity(&mut self, peer: &PeerId, in_use: bool) {
         if let Ok(node) = NodeKey::from_peer_id(peer) {
-            self.input(Input::Activity(node));
+            self.input(Input::Activity { node, in_use });
         }
     }
 
@@ -171,6 +206,26 @@ impl Behaviour {
     /// What came of an [`Event::Ask`]; `None` when nobody answered.
     pub fn on_answered(&mut self, call: u64, payload: Option<Vec<u8>>) {
         self.input(Input::Answered { call, payload });
+    }
+
+    /// Asks a neighbour to dial this node at these ports, at the address it sees this node at;
+    /// answered by [`Event::Reach`]. `false` when there is nobody to ask, no port that nodes may
+    /// dial (443, or 1024 and above), or a check is under way.
+    pub fn check_reachability(&mut self, ports: &[u16]) -> bool {
+        let now = self.now();
+        let asked = self.machine.check_reachability(now, ports);
+        self.wake();
+        asked
+    }
+
+    /// What came of an [`Event::Probe`]: the port at which the node proved its key, if it did.
+    pub fn on_probed(&mut self, call: u64, port: Option<u16>) {
+        self.input(Input::Probed { call, port });
+    }
+
+    /// How this node's clock compares with those of its neighbours.
+    pub fn clocks(&self) -> Vec<ClockView> {
+        self.machine.clocks()
     }
 
     /// This machine was suspended, stood still, or is on another network now: see
@@ -222,7 +277,10 @@ impl Behaviour {
     }
 
     fn on_established(&mut self, id: ConnectionId, peer: PeerId, endpoint: &ConnectedPoint) {
-        self.gate.established(id, peer);
+        let from = endpoint
+            .is_listener()
+            .then(|| endpoint.get_remote_address());
+        self.gate.established(id, peer, from);
         let dialled_as = self.dials.remove(&id);
         let Ok(node) = NodeKey::from_peer_id(&peer) else {
             return;
@@ -284,6 +342,15 @@ impl Behaviour {
             Output::Reply { call, payload } => {
                 ToSwarm::GenerateEvent(Event::Reply { call, payload })
             }
+            Output::Probe {
+                call,
+                peer,
+                addresses,
+            } => ToSwarm::GenerateEvent(Event::Probe {
+                call,
+                peer: peer.peer_id(),
+                addresses,
+            }),
             Output::Dial { peer, addresses } => self.dial(peer, &addresses),
             Output::Send(conn, message) => {
                 let (peer_id, id) = *self.conns.get(&conn)?;
@@ -343,7 +410,7 @@ impl NetworkBehaviour for Behaviour {
         _local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        Ok(self.gate.pending_in(id, remote)?)
+        Ok(self.gate.pending_in(id, remote, self.epoch.elapsed())?)
     }
 
     fn handle_pending_outbound_connection(
@@ -364,8 +431,12 @@ impl NetworkBehaviour for Behaviour {
         _local: &Multiaddr,
         _remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        let node = NodeKey::from_peer_id(&peer).map_err(|_| GateError::Key)?;
+        if self.machine.probe_arrived(&node) {
+            self.gate.failed(id);
+            return Err(GateError::Probe.into());
+        }
         self.gate.may_establish(id, &peer)?;
-        NodeKey::from_peer_id(&peer).map_err(|_| GateError::Key)?;
         Ok(Handler::new(false))
     }
 
@@ -418,7 +489,12 @@ impl NetworkBehaviour for Behaviour {
         };
         match event {
             Report::Message(message) => self.input(Input::Message(conn, *message)),
-            Report::Broken(reason) => self.input(Input::Broken(conn, reason)),
+            Report::Broken(reason) => {
+                if reason == DownReason::Misbehaved {
+                    self.gate.misbehaved(id, self.epoch.elapsed());
+                }
+                self.input(Input::Broken(conn, reason));
+            }
         }
     }
 

@@ -38,6 +38,14 @@ impl TokenBucket {
         self.tokens >= 1.0
     }
 
+    /// Takes tokens whether they are there or not: nothing is to be had until as many have come
+    /// again.
+    pub(crate) fn charge(&mut self, tokens: u32, now: Duration) {
+        self.refill(now);
+        let tokens = f64::from(tokens);
+        self.tokens = (self.tokens - tokens).max(-tokens);
+    }
+
     fn refill(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.last).as_secs_f64();
         self.tokens = (self.tokens + passed * self.per_second).min(self.size);
@@ -62,5 +70,16 @@ mod tests {
         assert!(!bucket.take(Duration::from_secs(1)));
         assert!(bucket.take(Duration::from_secs(2)));
         assert!(!bucket.take(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn what_is_charged_must_come_again_first() {
+        let mut bucket = TokenBucket::new(4, 0.5, Duration::ZERO);
+        bucket.charge(3, Duration::ZERO);
+        assert!(bucket.take(Duration::ZERO));
+        bucket.charge(3, Duration::ZERO);
+        bucket.charge(3, Duration::ZERO);
+        assert!(!bucket.take(Duration::from_secs(7)));
+        assert!(bucket.take(Duration::from_secs(8)), "the debt has a bound");
     }
 }

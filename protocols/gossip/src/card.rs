@@ -117,6 +117,13 @@ impl Card {
     }
 }
 
+/// The node that bytes claim to be a card of, unverified.
+pub(crate) fn peek_node(bytes: &[u8]) -> Option<NodeKey> {
+    let mut reader = Reader::new(bytes);
+    reader.text8()?;
+    reader.array().map(NodeKey)
+}
+
 /// The secret half of a card's seal key; wiped when dropped.
 #[derive(Clone)]
 pub(crate) struct SealSecret(StaticSecret);

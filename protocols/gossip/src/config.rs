@@ -152,6 +152,9 @@ pub struct Config {
     /// it; boundedly often. Default true. Without it such newcomers become neighbours only of
     /// nodes that they know already.
     pub reveal_to_newcomers: bool,
+    /// Whether the node dials neighbours that want to know whether they can be dialled; boundedly
+    /// often, and only at the address that their connection comes from. Default true.
+    pub check_reachability_of_others: bool,
     /// Share of introductions that look for a near neighbour (distance three), 0 to 1. Default 0.5:
     /// near links make back legs that differ, far links bring more exits into reach.
     pub near_share: f64,
@@ -190,6 +193,7 @@ impl Config {
             max_guests: 24,
             ip_limits: IpLimits::default(),
             reveal_to_newcomers: true,
+            check_reachability_of_others: true,
             near_share: 0.5,
             min_hops: 3,
             earning_wallet: [0; 20],

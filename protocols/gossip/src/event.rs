@@ -8,6 +8,8 @@ use crate::address::Address;
 use crate::descriptor::Descriptor;
 use crate::key::NodeKey;
 use crate::neighbourhood::EntryFor;
+use crate::reach::Reach;
+use crate::state::Ban;
 
 /// Longest question or answer that travels in a circuit for an introduction, in bytes. A record
 /// and a few addresses fit.
@@ -71,6 +73,9 @@ pub enum RefuseReason {
     /// The node is stopping.
     #[error("it is shutting down")]
     ShuttingDown,
+    /// The node has banned this one.
+    #[error("it has banned this node")]
+    Banned,
     /// A reason from a later version of the protocol.
     #[error("it gave a reason this version does not know ({0})")]
     Other(u32),
@@ -107,6 +112,9 @@ pub enum DownReason {
     /// This node shut down, or let go of the link.
     #[error("closed here")]
     Closed,
+    /// The neighbour was banned here.
+    #[error("neighbour is banned")]
+    Banned,
 }
 
 /// Why a seed could not be joined.
@@ -147,6 +155,8 @@ pub struct Start {
     pub remembered: Vec<Remembered>,
     /// What [`Event::PersistVersion`] last said; 0 for a new node.
     pub last_version: u64,
+    /// What [`Event::Bans`] last said, from before the restart.
+    pub bans: Vec<Ban>,
     /// Current and previous X25519 onion key.
     pub onion_keys: ([u8; 32], Option<[u8; 32]>),
 }
@@ -206,6 +216,15 @@ pub enum Event {
     PersistVersion(u64),
     /// The list of past neighbours changed: store it.
     Remember(Vec<Remembered>),
+    /// A node was banned, by hand or for a proven lie.
+    Banned(Ban),
+    /// A ban was lifted, or is over.
+    Unbanned(NodeKey),
+    /// The list of bans changed: store it.
+    Bans(Vec<Ban>),
+    /// Somebody shows two different records of this node with one version, both correctly signed:
+    /// another node runs with this node's key. Others will ban the key. Told once per run.
+    Accused,
     /// Ask a node by a circuit of its own that ends there, for an introduction; then call
     /// [`crate::Behaviour::on_answered`].
     Ask {
@@ -215,6 +234,19 @@ pub enum Event {
         to: NodeKey,
         /// What is asked; at most [`MAX_ASK_LEN`] bytes.
         payload: Vec<u8>,
+    },
+    /// What came of [`crate::Behaviour::check_reachability`].
+    Reach(Reach),
+    /// Dial for a neighbour that wants to know whether it can be dialled: outside the Swarm, from a
+    /// fresh port, within [`crate::PROBE_TIMEOUT`]; drop the connection as soon as the other end
+    /// has proved its key; then call [`crate::Behaviour::on_probed`].
+    Probe {
+        /// To be handed back with what came of it.
+        call: u64,
+        /// Who must be at the other end.
+        peer: libp2p::PeerId,
+        /// Where: the neighbour's own address, with ports of its choice. At most eight.
+        addresses: Vec<Address>,
     },
     /// The answer to [`crate::Behaviour::on_asked`].
     Reply {
@@ -237,6 +269,7 @@ impl RefuseReason {
             Self::Duplicate => 7,
             Self::NoEntryRoom => 8,
             Self::ShuttingDown => 9,
+            Self::Banned => 10,
             Self::Other(code) => code,
         }
     }
@@ -252,6 +285,7 @@ impl RefuseReason {
             7 => Self::Duplicate,
             8 => Self::NoEntryRoom,
             9 => Self::ShuttingDown,
+            10 => Self::Banned,
             other => Self::Other(other),
         }
     }

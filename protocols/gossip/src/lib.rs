@@ -22,7 +22,9 @@ mod handler;
 mod key;
 mod knock;
 mod neighbourhood;
+mod proof;
 mod proto;
+mod reach;
 mod record;
 mod scope;
 pub mod sim;
@@ -45,8 +47,14 @@ pub use handler::{Command, Handler, Report};
 pub use key::{KeyError, NODE_KEY_LEN, NODE_KEY_TEXT_LEN, NodeKey};
 pub use knock::{KNOCK_LEN, Knock};
 pub use neighbourhood::{EntryFor, Link, LinkInfo, Neighbourhood};
+pub use proof::{Lie, MAX_EVIDENCE_LEN, MAX_PROOF_RECORDS, Proof, ProofError};
+pub use reach::{Reach, ReachOutcome};
 pub use record::{
     MAX_CLOCK_SKEW, MAX_LISTED, MAX_POLICY_LEN, MAX_RECORD_LEN, MAX_RECORD_LIFE, RatePack, Record,
     RecordError, Roles, SIGNATURE_LEN, SignedRecord,
+};
+pub use state::{
+    BAN_LIFE, Ban, BanError, BanReason, ClockView, MAX_BAN_REASON, MAX_BANS, MAX_BANS_BY_HAND,
+    PROBE_TIMEOUT,
 };
 pub use wire::{MAX_MESSAGE_LEN, Message, WireError};

@@ -260,6 +260,10 @@ impl Record {
         if self.policy.len() > MAX_POLICY_LEN {
             return Err(RecordError::Layout);
         }
+        self.check_life()
+    }
+
+    fn check_life(&self) -> Result<(), RecordError> {
         match self.expires.checked_sub(self.issued) {
             Some(life) if life > 0 && life <= MAX_RECORD_LIFE.as_secs() => Ok(()),
             _ => Err(RecordError::Life),
@@ -292,26 +296,60 @@ fn signed_part(encoded: &[u8]) -> Vec<u8> {
     [DOMAIN, encoded].concat()
 }
 
+/// Whether what was issued and expires then is valid at `unix` seconds: clocks differ.
+pub(crate) fn check_time(issued: u64, expires: u64, unix: u64) -> Result<(), RecordError> {
+    let early = issued > unix.saturating_add(MAX_CLOCK_SKEW.as_secs());
+    if early || expires <= unix {
+        Err(RecordError::Time)
+    } else {
+        Ok(())
+    }
+}
+
+/// What is signed, and the signature.
+fn halves(bytes: &[u8]) -> Result<(&[u8], &[u8]), RecordError> {
+    let split = bytes.len().checked_sub(SIGNATURE_LEN);
+    split
+        .filter(|_| bytes.len() <= MAX_RECORD_LEN)
+        .and_then(|split| bytes.split_at_checked(split))
+        .ok_or(RecordError::Layout)
+}
+
+fn check_signature(record: &Record, encoded: &[u8], signature: &[u8]) -> Result<(), RecordError> {
+    let public = record.node.public().ok_or(RecordError::Signature)?;
+    if public.verify(&signed_part(encoded), signature) {
+        Ok(())
+    } else {
+        Err(RecordError::Signature)
+    }
+}
+
+/// Parses and verifies what is a record but for one thing: it lists more than [`MAX_LISTED`]
+/// neighbours. `None` when it does not.
+///
+/// # Errors
+/// As [`SignedRecord::parse`].
+pub(crate) fn parse_over_cap(bytes: &[u8]) -> Result<Option<Record>, RecordError> {
+    let (encoded, signature) = halves(bytes)?;
+    let record = Record::decode(encoded)?;
+    if record.neighbours.len() <= MAX_LISTED {
+        return Ok(None);
+    }
+    record.check_life()?;
+    check_signature(&record, encoded, signature)?;
+    Ok(Some(record))
+}
+
 impl SignedRecord {
     /// Parses and verifies. The clock is not looked at: see [`SignedRecord::check_time`].
     ///
     /// # Errors
     /// [`RecordError`]; the layout is checked before the signature.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        if bytes.len() > MAX_RECORD_LEN {
-            return Err(RecordError::Layout);
-        }
-        let split = bytes
-            .len()
-            .checked_sub(SIGNATURE_LEN)
-            .ok_or(RecordError::Layout)?;
-        let (encoded, signature) = bytes.split_at(split);
+        let (encoded, signature) = halves(bytes)?;
         let record = Record::decode(encoded)?;
         record.check()?;
-        let public = record.node.public().ok_or(RecordError::Signature)?;
-        if !public.verify(&signed_part(encoded), signature) {
-            return Err(RecordError::Signature);
-        }
+        check_signature(&record, encoded, signature)?;
         let hash = Sha256::digest(encoded).into();
         Ok(Self {
             record,
@@ -332,12 +370,7 @@ impl SignedRecord {
     /// # Errors
     /// [`RecordError::Time`].
     pub fn check_time(&self, unix: u64) -> Result<(), RecordError> {
-        let early = self.record.issued > unix.saturating_add(MAX_CLOCK_SKEW.as_secs());
-        if early || self.record.expires <= unix {
-            Err(RecordError::Time)
-        } else {
-            Ok(())
-        }
+        check_time(self.record.issued, self.record.expires, unix)
     }
 
     /// What the node says.

@@ -2,13 +2,17 @@
 //! between them and the flat protobuf `Frame`. On a stream each message stands
 //! after its length in two bytes, big-endian; see `handler`.
 
+mod reach;
+
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use crate::card::WalkId;
 use crate::event::RefuseReason;
 use crate::key::NodeKey;
 use crate::knock::Knock;
 use crate::proto::Frame;
+use crate::reach::ReachOutcome;
 
 /// Longest message, in bytes, from the two bytes of its length.
 pub const MAX_MESSAGE_LEN: usize = u16::MAX as usize;
@@ -141,6 +145,19 @@ pub enum Message {
     Want(Vec<NodeKey>),
     #[doc(hidden)]
     Records(Vec<Vec<u8>>),
+    /// One or two records that prove a lie.
+    #[doc(hidden)]
+    Proof(Vec<Vec<u8>>),
+    #[doc(hidden)]
+    ReachAsk { ports: Vec<u16> },
+    #[doc(hidden)]
+    ReachReply {
+        outcome: ReachOutcome,
+        /// Those that answered.
+        ports: Vec<u16>,
+        /// Where the asker was seen, and dialled.
+        seen: Option<IpAddr>,
+    },
 }
 
 /// Why bytes are not a message. The peer who sent them broke the protocol.
@@ -187,6 +204,9 @@ mod kind {
     pub(super) const DIGEST_LIST: u32 = 18;
     pub(super) const WANT: u32 = 19;
     pub(super) const RECORDS: u32 = 20;
+    pub(super) const PROOF: u32 = 21;
+    pub(super) const REACH_ASK: u32 = 22;
+    pub(super) const REACH_REPLY: u32 = 23;
     pub(super) const SPARE: u32 = 24;
 }
 
@@ -313,6 +333,17 @@ impl Message {
                 record: records.iter().map(Cow::from).collect(),
                 ..Frame::default()
             },
+            Self::Proof(records) => Frame {
+                kind: kind::PROOF,
+                record: records.iter().map(Cow::from).collect(),
+                ..Frame::default()
+            },
+            Self::ReachAsk { ports } => reach::ask_frame(ports),
+            Self::ReachReply {
+                outcome,
+                ports,
+                seen,
+            } => reach::reply_frame(*outcome, ports, *seen),
             introduction => introduction.introduction_frame(),
         }
     }
@@ -462,6 +493,9 @@ impl Message {
                 Self::Want(keys.iter().map(|key| NodeKey(*key)).collect())
             }
             kind::RECORDS => Self::Records(f.record.iter().map(|r| r.to_vec()).collect()),
+            kind::PROOF => Self::Proof(proof(&f)?),
+            kind::REACH_ASK => reach::ask(&f)?,
+            kind::REACH_REPLY => reach::reply(&f)?,
             _ => return Self::introduction_from_frame(&f),
         })
     }
@@ -520,6 +554,17 @@ fn single(f: &Frame<'_>) -> Result<Vec<u8>, WireError> {
     match f.record.as_slice() {
         [one] if one.len() <= crate::record::MAX_RECORD_LEN => Ok(one.to_vec()),
         _ => Err(field(f, "record")),
+    }
+}
+
+/// One record or two, none above the bound.
+fn proof(f: &Frame<'_>) -> Result<Vec<Vec<u8>>, WireError> {
+    let fits = |record: &Cow<'_, [u8]>| record.len() <= crate::record::MAX_RECORD_LEN;
+    let few = 1..=crate::proof::MAX_PROOF_RECORDS;
+    if few.contains(&f.record.len()) && f.record.iter().all(fits) {
+        Ok(f.record.iter().map(|record| record.to_vec()).collect())
+    } else {
+        Err(field(f, "record"))
     }
 }
 

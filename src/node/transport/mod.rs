@@ -5,6 +5,7 @@
 //! returns a [`LinkTransport`]. What travels on a link is not known here.
 
 mod activity;
+mod handshakes;
 mod muxer;
 mod tcp;
 
@@ -42,13 +43,15 @@ pub fn plain(
     names: Option<TokioResolver>,
     activity: Activity,
 ) -> Result<LinkTransport, noise::Error> {
-    Ok(tcp::BoundTcp::new(source, names)
+    let links = tcp::BoundTcp::new(source, names)
         .upgrade(upgrade::Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
         .multiplex(muxer::Config)
-        .timeout(UPGRADE_TIMEOUT)
-        .map(move |(peer, muxer), _| {
-            activity.add(peer, muxer.received());
+        .timeout(UPGRADE_TIMEOUT);
+    Ok(handshakes::Handshakes::new(links)
+        .map(move |(peer, mut muxer), _| {
+            let standing = activity.add(peer, muxer.received());
+            muxer.set_standing(standing);
             (peer, StreamMuxerBox::new(muxer))
         })
         .boxed())

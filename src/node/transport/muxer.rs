@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::iter;
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 
 use futures::{AsyncRead, AsyncWrite};
@@ -17,7 +18,7 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
 use yamux::{Connection, ConnectionError, Mode};
 
-use super::activity::{Counted, Received};
+use super::activity::{Counted, Received, Standing};
 
 /// Substreams on one connection, both directions together. A peer that opens more loses the
 /// connection, so circuits are capped at half of it one layer up.
@@ -32,6 +33,10 @@ const FRAME_PAYLOAD: usize = 16 * 1024;
 
 /// Substreams the peer opened that nobody has asked for yet; one more is reset.
 const INBOUND_BACKLOG: usize = 64;
+
+/// Substreams that a peer who dialled us may open before it is a neighbour: gossip, ping, and as
+/// many to spare. Every one of them can make this node hold 256 KiB, and there are 24 guests.
+const GUEST_SUBSTREAMS: usize = 4;
 
 fn yamux_config() -> yamux::Config {
     let mut config = yamux::Config::default();
@@ -84,6 +89,9 @@ pub(super) struct Muxer<C> {
     backlog: VecDeque<yamux::Stream>,
     /// Who waits in `poll_inbound`.
     waiting: Option<Waker>,
+    /// Substreams that a guest may still open; `None` for a peer whom we dialled.
+    guest: Option<usize>,
+    standing: Standing,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
@@ -95,6 +103,26 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
             received,
             backlog: VecDeque::new(),
             waiting: None,
+            guest: (mode == Mode::Server).then_some(GUEST_SUBSTREAMS),
+            standing: Standing::default(),
+        }
+    }
+
+    /// Who is at the other end. Before it is told, nobody who counts.
+    pub(super) fn set_standing(&mut self, standing: Standing) {
+        self.standing = standing;
+    }
+
+    /// Whether a substream that the peer opened is let in. One that is not is dropped, which
+    /// resets it, with all that was sent on it.
+    fn lets_in(&mut self) -> bool {
+        match &mut self.guest {
+            Some(left) if !self.standing.load(Relaxed) => {
+                let any = *left > 0;
+                *left = left.saturating_sub(1);
+                any
+            }
+            _ => true,
         }
     }
 
@@ -104,9 +132,16 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<yamux::Stream, ConnectionError>> {
-        self.connection
-            .poll_next_inbound(cx)
-            .map(|next| next.unwrap_or(Err(ConnectionError::Closed)))
+        for _ in 0..INBOUND_BACKLOG {
+            let next = std::task::ready!(self.connection.poll_next_inbound(cx));
+            let stream = next.unwrap_or(Err(ConnectionError::Closed))?;
+            if self.lets_in() {
+                return Poll::Ready(Ok(stream));
+            }
+        }
+        // Others may run before more are turned away.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

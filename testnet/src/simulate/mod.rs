@@ -3,6 +3,7 @@
 //! Not here: real processes (`network`).
 
 pub mod anonymity;
+pub mod gossip;
 
 use std::io::Write;
 
@@ -13,6 +14,8 @@ use crate::TestnetError;
 /// The questions.
 #[derive(Debug, Subcommand)]
 pub enum Simulate {
+    /// Nodes that join, die, come and go, are parted: does the mesh hold, and what does it cost
+    Gossip(Box<gossip::args::GossipArgs>),
     /// How many origins a hop could suspect, and how many exits are in reach
     Anonymity(anonymity::Args),
 }
@@ -24,6 +27,7 @@ pub enum Simulate {
 /// [`TestnetError::Checks`] when targets are missed and were asked for.
 pub fn run(what: &Simulate, out: &mut dyn Write) -> Result<(), TestnetError> {
     match what {
+        Simulate::Gossip(args) => gossip::run(args, out),
         Simulate::Anonymity(args) => anonymity::run(args, out),
     }
 }

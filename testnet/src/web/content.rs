@@ -56,6 +56,18 @@ pub fn piece(offset: u64, len: u64) -> Bytes {
     Bytes::from(out)
 }
 
+/// At most `size` bytes of a content of `len` bytes from any offset on; never past the end of
+/// a [`PIECE`], so ask again for the rest.
+#[must_use]
+pub fn range(offset: u64, size: usize, len: u64) -> Bytes {
+    let within = offset % PIECE as u64;
+    let whole = piece(offset - within, len);
+    let start = usize::try_from(within)
+        .expect("below PIECE")
+        .min(whole.len());
+    whole.slice(start..whole.len().min(start + size))
+}
+
 /// SHA-256 of the content of `len` bytes. Takes about half a second per GB the
 /// first time, so call it off the runtime's threads; then it is remembered.
 #[must_use]
@@ -94,6 +106,16 @@ mod tests {
         assert_ne!(piece(0, len), piece(BLOCK as u64, len));
         assert_eq!(piece(3 * BLOCK as u64, len).len(), 5);
         assert!(piece(3 * BLOCK as u64, 3 * BLOCK as u64).is_empty());
+    }
+
+    #[test]
+    fn ranges_are_parts_of_pieces() {
+        let len = 2 * PIECE as u64 + 10;
+        let second = piece(PIECE as u64, len);
+        assert_eq!(range(PIECE as u64 + 5, 7, len), second.slice(5..12));
+        assert_eq!(range(PIECE as u64 + 5, 10 * PIECE, len), second.slice(5..));
+        assert_eq!(range(len - 3, 100, len).len(), 3);
+        assert!(range(len, 1, len).is_empty() && range(len + 9, 1, len).is_empty());
     }
 
     #[test]

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Most lines `/slow/N` sends; at [`TRICKLE`] apart that is ten minutes.
 const MAX_SLOW_LINES: u32 = 6_000;
-/// Pause between two lines of `/slow/N`; long enough to see that nothing waits
+/// Pause between two lines of `/slow/N`, and between two bursts of `/paced/RATE/N`; long enough to see that nothing waits
 /// for a full buffer, short enough for tests.
 const TRICKLE: Duration = Duration::from_millis(100);
 /// Ports tried before giving up on one that is free on 127.0.0.1 and on ::1.
@@ -139,6 +139,7 @@ fn router(shared: Shared) -> Router {
         .route("/", get(index))
         .route("/bytes/{len}", get(bytes_of))
         .route("/chunked/{len}", get(chunked))
+        .route("/paced/{rate}/{len}", get(paced))
         .route("/slow/{lines}", get(slow))
         .route("/headers", any(headers))
         .route("/whoami", get(whoami))
@@ -168,6 +169,7 @@ async fn index(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Html<String> {
          <ul>\n\
          <li><a href=/bytes/1000000>/bytes/N</a>: N bytes, always the same; their hash is in <code>x-content-sha256</code>\n\
          <li><a href=/chunked/100000>/chunked/N</a>: the same in chunked encoding\n\
+         <li><a href=/paced/50000/1000000>/paced/RATE/N</a>: the same, RATE bytes a second; understands <code>Range: bytes=FROM-</code>\n\
          <li><a href=/slow/20>/slow/N</a>: N lines, ten a second\n\
          <li><a href=/headers>/headers</a>: the request as it arrived\n\
          <li><a href=/whoami>/whoami</a>: address of the peer\n\
@@ -215,6 +217,49 @@ async fn chunked(Path(len): Path<u64>) -> Response {
         return (StatusCode::BAD_REQUEST, "too long\n").into_response();
     }
     pieces(len).into_response()
+}
+
+/// Where a request wants to begin: `Range: bytes=N-`, nothing else of `Range`.
+fn from(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(header::RANGE)?.to_str().ok()?;
+    range
+        .strip_prefix("bytes=")?
+        .strip_suffix('-')?
+        .parse()
+        .ok()
+}
+
+/// The same bytes at a steady pace, so that a client sees at once when they stop coming.
+async fn paced(Path((rate, len)): Path<(u64, u64)>, headers: HeaderMap) -> Response {
+    let begin = from(&headers);
+    if len > content::MAX_LEN || rate == 0 || begin.is_some_and(|from| from >= len) {
+        return (StatusCode::BAD_REQUEST, "no such bytes\n").into_response();
+    }
+    let start = begin.unwrap_or(0);
+    let per_tick = usize::try_from((rate / 10).max(1)).unwrap_or(usize::MAX);
+    let body = stream::unfold((start, per_tick), move |(offset, mut left)| async move {
+        if left == 0 {
+            tokio::time::sleep(TRICKLE).await;
+            left = per_tick;
+        }
+        let bytes = content::range(offset, left, len);
+        if bytes.is_empty() {
+            return None;
+        }
+        let next = (offset + bytes.len() as u64, left - bytes.len());
+        Some((Ok::<_, Infallible>(bytes), next))
+    });
+    let mut response = Body::from_stream(body).into_response();
+    if begin.is_some() {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let range = format!("bytes {start}-{}/{len}", len - 1);
+        if let Ok(range) = HeaderValue::from_str(&range) {
+            response.headers_mut().insert(header::CONTENT_RANGE, range);
+        }
+    }
+    let left = HeaderValue::from(len - start);
+    response.headers_mut().insert(header::CONTENT_LENGTH, left);
+    response
 }
 
 async fn slow(Path(lines): Path<u32>) -> Response {

@@ -4,7 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod crowd;
+mod healing;
 mod joining;
+mod secrecy;
 mod sleeping;
+mod storms;
 mod support;
 mod through_the_mesh;

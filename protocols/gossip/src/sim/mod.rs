@@ -14,6 +14,7 @@
 pub mod attack;
 mod clockwork;
 mod count;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -38,6 +39,7 @@ use crate::wire::Message;
 
 use clockwork::Clockwork;
 pub use count::{NodeCount, POOR_BELOW};
+pub use watch::{Traffic, Watch};
 
 /// Seconds since 1970 at the beginning of every run.
 pub const EPOCH: u64 = 1_700_000_000;
@@ -254,6 +256,11 @@ enum What {
         conn: ConnId,
         at: usize,
     },
+    Probed {
+        at: usize,
+        call: u64,
+        port: Option<u16>,
+    },
     Asked {
         host_call: u64,
         to: usize,
@@ -296,6 +303,7 @@ pub struct Sim {
     born: usize,
     /// Highest number of neighbours any node ever had.
     worst_degree: usize,
+    watch: Watch,
 }
 
 impl Sim {
@@ -321,6 +329,7 @@ impl Sim {
             messages: 0,
             born: 0,
             worst_degree: 0,
+            watch: Watch::default(),
         }
     }
 
@@ -494,6 +503,11 @@ impl Sim {
         self.worst_degree
     }
 
+    /// What was counted on the wire.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
     /// Keeps every message from now on. Costs memory.
     pub fn capture(&mut self) {
         self.capture = Some(Vec::new());
@@ -631,6 +645,7 @@ impl Sim {
                 peer,
                 addresses,
             } => self.connect(from, peer, &addresses),
+            What::Probed { at, call, port } => self.input(at, Input::Probed { call, port }),
             What::DialFailed { at, peer, why } => self.input(at, Input::DialFailed { peer, why }),
             What::Deliver { conn, to, parcel } => self.deliver(conn, to, parcel),
             What::Ended { conn, at } => {
@@ -699,6 +714,7 @@ impl Sim {
             seeds,
             remembered: node.remembered.clone(),
             last_version: node.version,
+            bans: Vec::new(),
             onion_keys: (onion, None),
         };
         let rng =
@@ -808,6 +824,26 @@ impl Sim {
         );
     }
 
+    /// Whether a node answers at one of the addresses, as a connection would show.
+    fn probe(&mut self, from: usize, call: u64, peer: &NodeKey, addresses: &[Address]) {
+        let answers = self.by_key.get(peer).copied().filter(|index| {
+            let node = &self.nodes[*index];
+            let here = |a: &Address| a.ip() == Some(node.ip) && a.port == PORT;
+            node.body.is_some()
+                && node.spec.dialable
+                && self.joined(from, *index)
+                && addresses.iter().any(here)
+        });
+        let took = match answers {
+            Some(to) => self.latency(from, to) * 3,
+            None => self.network.dial_failure,
+        };
+        let port = answers.map(|_| PORT);
+        let at = from;
+        self.clockwork
+            .at(self.now + took, What::Probed { at, call, port });
+    }
+
     fn input(&mut self, index: usize, input: Input) {
         let now = self.clock();
         if let Some(body) = self.nodes[index].body.as_mut() {
@@ -841,6 +877,11 @@ impl Sim {
             Output::Dial { peer, addresses } => self.dial(index, peer, addresses),
             Output::Send(conn, message) => self.send(index, conn, message),
             Output::Close(conn) => self.end(conn, index),
+            Output::Probe {
+                call,
+                peer,
+                addresses,
+            } => self.probe(index, call, &peer, &addresses),
             Output::Event(event) => self.event(index, event),
             Output::Ask { call, to, payload } => self.ask(index, call, &to, payload),
             Output::Reply { call, payload } => self.reply(call, payload),
@@ -854,7 +895,11 @@ impl Sim {
                 .iter()
                 .any(|address| address.ip() == Some(self.nodes[told].ip))
         {
-            self.nodes[told].count.known_to.insert(index as u32);
+            let new = self.nodes[told].count.known_to.insert(index as u32);
+            let from = &self.nodes[index];
+            if new && !from.attacker && !from.spec.seeds.contains(&told) {
+                self.watch.dialled(index, told);
+            }
         }
         // TCP and noise: three one-way trips before either side may speak.
         let at = self.now + self.latency(index, other.unwrap_or(index)) * 3;
@@ -870,6 +915,11 @@ impl Sim {
 
     fn event(&mut self, index: usize, event: Event) {
         let now = self.now;
+        if let Event::NeighbourUp { node, .. } = &event
+            && let Some(other) = self.index(node)
+        {
+            self.watch.neighbour(index, other);
+        }
         let node = &mut self.nodes[index];
         match &event {
             Event::PersistVersion(version) => node.version = *version,
@@ -893,11 +943,14 @@ impl Sim {
         let to = connection.ends[1 - side];
         let at = (self.now + connection.latency).max(connection.last[side]);
         connection.last[side] = at;
-        let (len, parcel) = if self.lean && self.capture.is_none() {
-            (message.encoded_len(), Parcel::Message(Box::new(message)))
+        let len = message.encoded_len();
+        let by_key = &self.by_key;
+        let index_of = |key: &NodeKey| by_key.get(key).copied();
+        self.watch.sent(self.now, &message, len + 2, index_of);
+        let parcel = if self.lean && self.capture.is_none() {
+            Parcel::Message(Box::new(message))
         } else {
-            let bytes = message.encode();
-            (bytes.len(), Parcel::Bytes(bytes))
+            Parcel::Bytes(message.encode())
         };
         assert!(
             len <= crate::wire::MAX_MESSAGE_LEN,
@@ -948,6 +1001,9 @@ impl Sim {
             };
             return self.clockwork.at(at, what);
         };
+        if let Some(to) = path.last() {
+            self.watch.asked(from, *to);
+        }
         let mut way = Duration::ZERO;
         let mut before = from;
         let mut whole = true;

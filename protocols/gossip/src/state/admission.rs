@@ -205,9 +205,20 @@ impl Machine {
         if debut.chain != self.config.chain.name() {
             return Err(RefuseReason::WrongChain);
         }
-        let record = self
-            .verify_from(&debut.record, &peer)
-            .ok_or(RefuseReason::BadRecord)?;
+        if self.banned(&peer) {
+            return Err(RefuseReason::Banned);
+        }
+        let Some(record) = self.verify_from(&debut.record, &peer) else {
+            self.suspect(&debut.record);
+            return Err(if self.banned(&peer) {
+                RefuseReason::Banned
+            } else {
+                RefuseReason::BadRecord
+            });
+        };
+        if self.caught_by(&record) {
+            return Err(RefuseReason::Banned);
+        }
         self.settle_double(id, peer)?;
         if let Some(ip) = ip {
             self.address_fine(ip, &peer)?;
@@ -329,6 +340,10 @@ impl Machine {
             (None, RefuseReason::Full) if !known => {
                 format!("{reason}, and introduces only those who have its whole descriptor")
             }
+            (None, RefuseReason::Banned) => match self.ban_text(&peer) {
+                Some(why) => format!("{reason}: {why}"),
+                None => reason.to_string(),
+            },
             (None, _) => reason.to_string(),
         };
         let introducing = introduce.is_some();
@@ -358,9 +373,14 @@ impl Machine {
         let (swap, invited) = (debut.swap, debut.invited);
         let (chosen, wanted) = (debut.chosen, debut.wants_entry);
         let addresses = debut.addresses.clone();
-        let Some(record) = self.verify_from(record, &peer) else {
+        let bytes = record;
+        let Some(record) = self.verify_from(bytes, &peer) else {
+            self.suspect(bytes);
             return self.close(id, DownReason::Misbehaved);
         };
+        if self.caught_by(&record) {
+            return self.close(id, DownReason::Banned);
+        }
         let useless = !self.config.roles.routes && !entry;
         match (swap, invited) {
             (Some(victim), Some(walk)) => {

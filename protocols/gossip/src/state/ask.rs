@@ -210,7 +210,8 @@ impl Machine {
             return false;
         };
         let room = self.occupied() < self.config.cap && self.needs_more();
-        if self.stopping || !room || self.engaged(&to) {
+        // It may have been banned since it was asked.
+        if self.stopping || !room || self.engaged(&to) || self.banned(&to) {
             return true;
         }
         if self.introducible() {

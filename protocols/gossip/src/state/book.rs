@@ -130,6 +130,11 @@ impl Book {
             .collect()
     }
 
+    /// Whether it is a seed or a past neighbour.
+    pub(super) fn knows(&self, node: &NodeKey) -> bool {
+        self.remembers(node) || self.seed(node).is_some()
+    }
+
     pub(super) fn remembers(&self, node: &NodeKey) -> bool {
         self.remembered.contains_key(node)
     }

@@ -188,6 +188,7 @@ impl Machine {
         due.retain(|(node, addresses)| {
             !addresses.is_empty()
                 && !self.engaged(node)
+                && !self.banned(node)
                 && !self.conns.values().any(|conn| conn.peer == *node)
         });
         // Forty nodes with the same list should not all begin with its first line.
@@ -292,7 +293,9 @@ impl Machine {
         let unseen = past.filter(|past| !store.sees(&past.node));
         let unseen = unseen.map(|past| (past.node, past.addresses.clone()));
         let mut unseen: Vec<(NodeKey, Vec<Address>)> = unseen.collect();
-        unseen.retain(|(node, addresses)| !addresses.is_empty() && !self.engaged(node));
+        unseen.retain(|(node, addresses)| {
+            !addresses.is_empty() && !self.engaged(node) && !self.banned(node)
+        });
         let Some((node, addresses)) = unseen.choose(&mut self.rng).cloned() else {
             return;
         };

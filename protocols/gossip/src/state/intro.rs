@@ -10,7 +10,7 @@ use super::conn::{Debut, Phase};
 use super::walk::{Asker, Swap};
 use super::{ConnId, Dial, Machine, Output};
 use crate::address::Address;
-use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, seal};
+use crate::card::{Card, MAX_CARD_LIFE, SealSecret, WalkId, peek_node, seal};
 use crate::key::NodeKey;
 use crate::scope;
 use crate::wire::Message;
@@ -189,6 +189,9 @@ impl Machine {
         let Some(card) = self.read_card(&walk.bytes, &walk.id) else {
             return;
         };
+        if self.banned(&card.node) {
+            return self.send(from, Message::WalkEnd { id: walk.id });
+        }
         if walk.min == 0
             && let Some((own, sealed)) =
                 self.take_card(Asker::Link(from), &walk.id, walk.splice, &card)
@@ -277,6 +280,7 @@ impl Machine {
             && self.config.roles.routes
             && self.can_meet(card)
             && !self.engaged(&card.node)
+            && !self.banned(&card.node)
             && self.intro.may_take(&card.node, from)
             && self.has_place_for(card, patient)
             && (!card.entry_only || self.can_host(&card.node, true));
@@ -317,6 +321,13 @@ impl Machine {
         sealed: Option<Vec<u8>>,
         second: bool,
     ) {
+        if peek_node(&bytes).is_some_and(|node| self.banned(&node)) {
+            // Neither end waits for the other then.
+            if let Some(path) = self.intro.paths.remove(&id) {
+                self.send(path.prev, Message::WalkEnd { id });
+            }
+            return self.send(from, Message::WalkEnd { id });
+        }
         if !self.intro.own.contains_key(&id) {
             if let Some(prev) = self.intro.paths.get(&id).map(|path| path.prev) {
                 if !second {
@@ -477,6 +488,9 @@ impl Machine {
     }
 
     pub(super) fn dial(&mut self, node: NodeKey, debut: Debut) {
+        if self.banned(&node) {
+            return;
+        }
         let addresses = debut.addresses.clone();
         let until = self.now.mono + self.config.timing.dial_timeout;
         self.dials.insert(node, Dial { until, debut });

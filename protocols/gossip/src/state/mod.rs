@@ -7,16 +7,21 @@
 //!
 //! The parts: `admission` (guests, debuts, who becomes a neighbour), `entry` (entry links),
 //! `intro` (walks and introductions), `splice`, `spread` (records), `heal` (liveness, seeking,
-//! the address book), `wake` (after a sleep), `stage` (whether there is a route). Each is an `impl Machine`; what a part
-//! owns alone is a type of its own (`store`, `book`, `conn`, `sources`, `walk`).
+//! the address book), `wake` (after a sleep), `judging` (proofs and bans), `stage` (whether there
+//! is a route), `reach` (whether this node can be dialled), `clock`. Each is an `impl Machine`; what a part owns alone is a type of its own (`store`,
+//! `book`, `bans`, `conn`, `sources`, `walk`).
 
 mod admission;
 mod ask;
+mod bans;
 mod book;
+mod clock;
 mod conn;
 mod entry;
 mod heal;
 mod intro;
+mod judging;
+mod reach;
 mod sources;
 mod splice;
 mod spread;
@@ -47,10 +52,17 @@ use crate::neighbourhood::{EntryFor, Link as LinkView, LinkInfo, Neighbourhood};
 use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
+pub use bans::{BAN_LIFE, Ban, BanError, BanReason, MAX_BAN_REASON, MAX_BANS, MAX_BANS_BY_HAND};
+pub use clock::ClockView;
+pub use reach::PROBE_TIMEOUT;
+
 use ask::Asks;
+use bans::Bans;
 use book::Book;
+use clock::Clocks;
 use conn::{Conn, Debut, Link, Phase};
 use intro::Introductions;
+use reach::Reach;
 use sources::Sources;
 use spread::Spread;
 use stage::route_exists;
@@ -94,7 +106,12 @@ pub enum Input {
     /// A message arrived.
     Message(ConnId, Message),
     /// Bytes of another protocol arrived: the link is alive.
-    Activity(NodeKey),
+    Activity {
+        /// From whom.
+        node: NodeKey,
+        /// Whether it was so many that somebody would miss the link.
+        in_use: bool,
+    },
     /// The stream is of no more use; the machine closes the connection.
     Broken(ConnId, DownReason),
     /// Somebody asks by a circuit that ends here, whoever it is; the host numbers such calls. The
@@ -111,6 +128,13 @@ pub enum Input {
         call: u64,
         /// The answer; `None` when no circuit came up, or nobody answered in time.
         payload: Option<Vec<u8>>,
+    },
+    /// What came of an [`Output::Probe`].
+    Probed {
+        /// The machine's name for the call.
+        call: u64,
+        /// The port at which the node proved its key; `None` when it did at none.
+        port: Option<u16>,
     },
 }
 
@@ -144,6 +168,17 @@ pub enum Output {
         call: u64,
         /// The answer; at most [`crate::MAX_ASK_LEN`] bytes. `None` to close without one.
         payload: Option<Vec<u8>>,
+    },
+    /// Dial for a neighbour that wants to know whether it can be dialled, beside the link that
+    /// there is and without disturbing it; drop the connection as soon as the other end has proved
+    /// its key, and answer with [`Input::Probed`] within [`PROBE_TIMEOUT`].
+    Probe {
+        /// The machine's name for the call.
+        call: u64,
+        /// Who must be at the other end.
+        peer: NodeKey,
+        /// Where; never empty.
+        addresses: Vec<Address>,
     },
     /// Tell the application.
     Event(Event),
@@ -214,6 +249,11 @@ pub struct Machine {
     intro: Introductions,
     asks: Asks,
     book: Book,
+    reach: Reach,
+    clocks: Clocks,
+    bans: Bans,
+    /// Whether the host knows that somebody else signs with our key.
+    accused: bool,
     spread: Spread,
     timers: Timers,
     stage: Stage,
@@ -263,6 +303,10 @@ impl Machine {
             intro: Introductions::new(now.mono),
             asks: Asks::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
+            reach: Reach::new(now.mono),
+            clocks: Clocks::default(),
+            bans: Bans::new(start.bans, me, now.mono, now.unix),
+            accused: false,
             spread: Spread::new(config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
@@ -304,15 +348,18 @@ impl Machine {
             Input::Disconnected(conn) => self.drop_conn(conn, DownReason::Lost),
             Input::DialFailed { peer, why } => self.on_dial_failed(peer, why),
             Input::Message(conn, message) => self.on_message(conn, message),
-            Input::Activity(peer) => {
-                if let Some(conn) = self.links.get(&peer).and_then(|id| self.conns.get_mut(id)) {
+            Input::Activity { node, in_use } => {
+                if let Some(conn) = self.links.get(&node).and_then(|id| self.conns.get_mut(id)) {
                     conn.last_heard = now.mono;
-                    conn.in_use = Some(now.mono);
+                    if in_use {
+                        conn.in_use = Some(now.mono);
+                    }
                 }
             }
             Input::Broken(conn, reason) => self.close(conn, reason),
             Input::Asked { call, payload } => self.on_asked(call, &payload),
             Input::Answered { call, payload } => self.on_answered(call, payload.as_deref()),
+            Input::Probed { call, port } => self.on_probed(call, port),
         }
     }
 
@@ -333,6 +380,7 @@ impl Machine {
             running(self.timers.trim),
             self.spread.due(),
             self.intro.next_deadline(),
+            self.reach.next_deadline(),
             self.dials.values().map(|dial| dial.until).min(),
             self.next_seek(),
         ];
@@ -350,6 +398,8 @@ impl Machine {
         self.expire_conns();
         self.expire_dials();
         self.expire_introductions();
+        self.expire_reach();
+        self.expire_bans();
         self.watch_links();
         if !self.stopping {
             if self.timers.renew <= now.mono || self.timers.publish.is_some_and(|at| at <= now.mono)
@@ -422,6 +472,11 @@ impl Machine {
             })
         };
         self.links.iter().filter_map(info).collect()
+    }
+
+    /// How this node's clock compares with those of its neighbours, present and recent.
+    pub fn clocks(&self) -> Vec<ClockView> {
+        self.clocks.views(self.now.mono)
     }
 
     /// Changes the onion keys in the record, now.
@@ -544,6 +599,13 @@ impl Machine {
             Message::DigestList { mask, entries } => self.on_digest_list(id, mask, &entries),
             Message::Want(keys) => self.on_want(id, &keys),
             Message::Records(records) => self.on_records(id, &records),
+            Message::ReachAsk { ports } => self.on_reach_ask(id, &ports),
+            Message::ReachReply {
+                outcome,
+                ports,
+                seen,
+            } => self.on_reach_reply(id, outcome, ports, seen),
+            Message::Proof(records) => self.on_proof(id, &records),
         }
     }
 
@@ -639,6 +701,8 @@ impl Machine {
         };
         self.spread.store.forget_connection(id);
         self.intro.forget_connection(id);
+        self.forget_reach(id);
+        self.bans.forget_connection(id);
         if let Phase::Debuting { debut, .. } = conn.phase {
             self.attempt_failed(&conn.peer, debut.origin, SeedFailure::NotANode);
         }
@@ -728,6 +792,19 @@ impl Machine {
     fn has_route(&self) -> bool {
         let start = self.starts();
         route_exists(&self.spread.store, self.me, &start, self.config.min_hops)
+    }
+
+    /// Whether there is a route over those of the known edges for which `holds` says that they are
+    /// there. For simulations, which know.
+    pub fn has_route_over(&self, holds: impl Fn(&NodeKey, &NodeKey) -> bool) -> bool {
+        let start = self.starts();
+        stage::route_over(
+            &self.spread.store,
+            self.me,
+            &start,
+            self.config.min_hops,
+            holds,
+        )
     }
 
     /// The way that a circuit of this node to another one could take, the other one last. For

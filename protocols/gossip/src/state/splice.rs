@@ -118,6 +118,7 @@ impl Machine {
         let card = self.read_card(bytes, &id)?;
         let end = self.conns.get(&from)?.peer;
         let fine = !self.stopping
+            && !self.banned(&card.node)
             && !card.entry_only
             && self.may_splice(from)
             && self.can_meet(&card)

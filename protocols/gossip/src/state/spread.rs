@@ -26,6 +26,10 @@ use crate::wire::{
 const SWEEP: Duration = Duration::from_secs(15);
 /// Versions reserved at a time, so that the host writes seldom. Guess.
 const VERSION_BLOCK: u64 = 64;
+/// A node that is shown a newer record of its own has lost its memory of versions, and what it is
+/// shown need not be the last one that it signed: it goes on from this far above. More than a node
+/// can use up, restarts included, in the half hour for which a record is valid. Guess.
+const VERSION_SKIP: u64 = 1 << 20;
 /// Splices this node takes part in: at once, and per second (four an hour). Guess, from "a few".
 const SPLICES: (u32, f64) = (6, 4.0 / 3600.0);
 
@@ -159,6 +163,10 @@ impl Machine {
         if record.chain != self.config.chain {
             return Err(RecordError::Chain);
         }
+        // Also when its time is found to be wrong: that is what clocks are compared for.
+        if self.conns.values().any(|conn| conn.peer == record.node()) {
+            self.clocks.note(record.node(), record.issued, self.now);
+        }
         record.check_time(self.now.unix)?;
         Ok(record)
     }
@@ -169,32 +177,66 @@ impl Machine {
         if node == self.me && from.is_some() {
             return self.on_own_record(&record);
         }
-        if let Insert::Taken { edges_changed } =
-            self.spread.store.insert(record, from, self.now.mono)
-        {
-            self.spread.topology |= edges_changed;
-            self.spread
-                .flush_by(self.now.mono + self.config.timing.push_delay);
+        if self.banned(&node) {
+            return;
+        }
+        let now = self.now.mono;
+        let insert = self.spread.store.insert(Arc::clone(&record), from, now);
+        match insert {
+            Insert::Taken { edges_changed } => {
+                self.spread.topology |= edges_changed;
+                self.spread.flush_by(now + self.config.timing.push_delay);
+            }
+            Insert::Conflict(held) => self.on_conflict(&held, &record, from),
+            Insert::Older(held) => self.show_newer(&held, from),
+            Insert::Known | Insert::Dropped => {}
+        }
+    }
+
+    /// A neighbour that shows an older record of itself than we hold has lost its memory of
+    /// versions; it must not use one twice.
+    fn show_newer(&mut self, held: &SignedRecord, from: Option<ConnId>) {
+        let Some(id) = from else { return };
+        if self.links.get(&held.node()) == Some(&id) {
+            self.send_records(id, &[held.bytes().to_vec()]);
         }
     }
 
     /// Somebody holds a newer record of ours than we do: our memory of versions was lost.
     fn on_own_record(&mut self, record: &SignedRecord) {
         let newer = record.version > self.spread.last_version;
-        if newer && record.version < u64::MAX - VERSION_BLOCK {
-            self.spread.last_version = record.version;
+        if newer && record.version < u64::MAX - 2 * VERSION_SKIP {
+            self.spread.last_version = record.version + VERSION_SKIP;
             self.publish();
+        } else if let Some(own) = &self.spread.own
+            && own.version == record.version
+            && own.hash() != record.hash()
+        {
+            self.accused();
         }
     }
 
     pub(super) fn on_records(&mut self, id: ConnId, records: &[Vec<u8>]) {
         for bytes in records {
-            // Most of what comes twice need not be verified twice.
-            if let Some(node) = SignedRecord::peek_node(bytes)
-                && self.spread.store.holds(&node, bytes)
-            {
-                self.spread.store.heard(&node, id);
-                continue;
+            // It may just have been found to lie.
+            if !self.conns.contains_key(&id) {
+                return;
+            }
+            if let Some(node) = SignedRecord::peek_node(bytes) {
+                // Most of what comes twice need not be verified twice.
+                if self.spread.store.holds(&node, bytes) {
+                    self.spread.store.heard(&node, id);
+                    continue;
+                }
+                if self.banned(&node) {
+                    self.tell_proof(&node, id);
+                    continue;
+                }
+            }
+            let now = self.now.mono;
+            let conn = self.conns.get_mut(&id);
+            if !conn.is_some_and(|conn| conn.buckets.records.take(now)) {
+                return tracing::debug!("a neighbour passes on more records than allowed");
             }
             match self.verify(bytes) {
                 Ok(record) => self.take_record(record, Some(id)),
@@ -202,6 +244,9 @@ impl Machine {
                 Err(RecordError::Time) => {}
                 Err(error) => {
                     tracing::debug!(%error, "a neighbour passed on a bad record");
+                    if error == RecordError::OverCap {
+                        self.suspect(bytes);
+                    }
                     return self.close(id, DownReason::Misbehaved);
                 }
             }
@@ -381,20 +426,29 @@ impl Machine {
         let Some(peer) = self.may_digest(id) else {
             return;
         };
-        let theirs: BTreeMap<NodeKey, u64> = entries
+        let theirs: BTreeMap<NodeKey, (u64, [u8; BUCKET_LEN])> = entries
             .iter()
-            .map(|entry| (entry.node, entry.version))
+            .map(|entry| (entry.node, (entry.version, entry.hash)))
             .collect();
-        let older = |node: &NodeKey, version: u64| {
+        // What has the same version and another hash proves a lie, once both are there.
+        let wanted = |node: &NodeKey, version: u64, hash: &[u8; BUCKET_LEN]| {
             let held = self.spread.store.get(node);
-            held.is_none_or(|record| record.version < version)
+            held.is_none_or(|record| {
+                (record.version, short_hash(record)) != (version, *hash)
+                    && record.version <= version
+            })
         };
         let wanted: Vec<NodeKey> = theirs
             .iter()
-            .filter(|(node, version)| **node != self.me && older(node, **version))
+            .filter(|(node, (version, hash))| {
+                **node != self.me && !self.banned(node) && wanted(node, *version, hash)
+            })
             .map(|(node, _)| *node)
             .take(MAX_WANTED)
             .collect();
+        for node in theirs.keys() {
+            self.tell_proof(node, id);
+        }
         let mut common = self.common(peer);
         common.retain(|slot| {
             self.record_at(*slot).is_some_and(|record| {
@@ -403,7 +457,7 @@ impl Machine {
                 asked
                     && theirs
                         .get(&node)
-                        .is_none_or(|version| *version < record.version)
+                        .is_none_or(|(version, _)| *version < record.version)
             })
         });
         let news = self.nearest_first(common);

@@ -13,15 +13,31 @@ const MAX_STEPS: u32 = 20_000;
 /// Whether a path of exactly `hops` different nodes leads from one of the `start` nodes over
 /// listed edges, never through `me`, to an exit, with only nodes that route before it.
 pub(super) fn route_exists(store: &Store, me: NodeKey, start: &[NodeKey], hops: u8) -> bool {
+    route_over(store, me, start, hops, |_, _| true)
+}
+
+/// The same, over those edges only for which `holds` says so; the one to the first node included.
+pub(super) fn route_over(
+    store: &Store,
+    me: NodeKey,
+    start: &[NodeKey],
+    hops: u8,
+    holds: impl Fn(&NodeKey, &NodeKey) -> bool,
+) -> bool {
+    let first: Vec<Slot> = start
+        .iter()
+        .filter(|node| holds(&me, node))
+        .filter_map(|node| store.slot(node))
+        .collect();
     let mut search = Search {
         store,
         path: Vec::with_capacity(usize::from(hops) + 1),
         steps: 0,
+        holds,
     };
     // Our own record is always held, once it has been made.
     search.path.extend(store.slot(&me));
-    let mut slots = start.iter().filter_map(|node| store.slot(node));
-    slots.any(|first| search.extend(first, hops))
+    first.into_iter().any(|first| search.extend(first, hops))
 }
 
 /// A shortest path over listed edges from one of the `start` nodes to `to`, never through `me`,
@@ -62,13 +78,14 @@ pub(super) fn path_to(
     None
 }
 
-struct Search<'a> {
+struct Search<'a, F> {
     store: &'a Store,
     path: Vec<Slot>,
     steps: u32,
+    holds: F,
 }
 
-impl Search<'_> {
+impl<F: Fn(&NodeKey, &NodeKey) -> bool> Search<'_, F> {
     fn extend(&mut self, next: Slot, left: u8) -> bool {
         self.steps += 1;
         if self.steps > MAX_STEPS || self.path.contains(&next) {
@@ -85,10 +102,11 @@ impl Search<'_> {
         }
         self.path.push(next);
         let store = self.store;
-        let found = store
-            .edges(next)
-            .iter()
-            .any(|node| self.extend(*node, left - 1));
+        let key = record.node();
+        let found = store.edges(next).iter().any(|node| {
+            let to = store.at(*node).map(|stored| stored.record.node());
+            to.is_some_and(|to| (self.holds)(&key, &to)) && self.extend(*node, left - 1)
+        });
         self.path.pop();
         found
     }

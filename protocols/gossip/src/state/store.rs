@@ -33,11 +33,20 @@ pub(super) struct Stored {
     distance: Option<u8>,
     /// How far away it is over listed edges only, when it is within what we tell.
     told: Option<u8>,
+    /// Whether an edge led to it at any time.
+    seen: bool,
     /// Whether it waits to be pushed.
     changed: bool,
     /// The connection that brought it first, while that lives.
     by: Option<ConnId>,
     edges: Edges,
+}
+
+impl Stored {
+    /// How far away it is over listed edges only, when it is within what we tell.
+    pub(super) fn told(&self) -> Option<u8> {
+        self.told
+    }
 }
 
 /// Slots at the other ends of a record's edges, in order of their keys in the record.
@@ -76,13 +85,17 @@ impl Edges {
 }
 
 /// What became of a record that was offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Insert {
     /// Not known before, or newer; and whether the edges differ from before.
     Taken { edges_changed: bool },
     /// Known already.
     Known,
-    /// Older than what is known, or in conflict with it, or there is no room.
+    /// Older than what is known, which is this.
+    Older(Arc<SignedRecord>),
+    /// Different from what is known, which is this, with the same version.
+    Conflict(Arc<SignedRecord>),
+    /// There is no room.
     Dropped,
 }
 
@@ -185,6 +198,12 @@ impl Store {
         self.at(self.slot(node)?)?.distance
     }
 
+    /// Whether an edge led to the node at any time since its record is held.
+    pub(super) fn saw(&self, node: &NodeKey) -> bool {
+        let stored = self.slot(node).and_then(|slot| self.at(slot));
+        stored.is_some_and(|stored| stored.seen)
+    }
+
     /// Whether this very record is held: then it need not be verified again.
     pub(super) fn holds(&self, node: &NodeKey, bytes: &[u8]) -> bool {
         self.get(node).is_some_and(|record| record.bytes() == bytes)
@@ -230,6 +249,7 @@ impl Store {
             orphan_since: distance.is_none().then_some(now),
             distance,
             told: None,
+            seen: distance.is_some(),
             changed: false,
             by: from,
             edges: Edges::default(),
@@ -260,8 +280,11 @@ impl Store {
                 .extend(from.filter(|from| !stored.heard.contains(from)));
             return Insert::Known;
         }
-        if record.version <= stored.record.version {
-            return Insert::Dropped;
+        if record.version < stored.record.version {
+            return Insert::Older(Arc::clone(&stored.record));
+        }
+        if record.version == stored.record.version {
+            return Insert::Conflict(Arc::clone(&stored.record));
         }
         let edges_changed = record.neighbours != stored.record.neighbours;
         stored.record = record;
@@ -490,6 +513,7 @@ impl Store {
             } else {
                 Some(stored.orphan_since.unwrap_or(now))
             };
+            stored.seen |= stored.distance.is_some();
             orphans += usize::from(stored.orphan_since.is_some());
             let too_long = stored
                 .orphan_since

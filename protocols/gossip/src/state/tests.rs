@@ -1,6 +1,8 @@
 //! One machine among hostile neighbours: what a stranger can make it tell, dial, keep. Meshes of
 //! many machines are in `tests/sim_mesh.rs`.
 
+mod reach;
+
 use std::net::SocketAddr;
 
 use rand_core::SeedableRng as _;
@@ -54,6 +56,7 @@ impl Bench {
             seeds: Vec::new(),
             remembered,
             last_version: 0,
+            bans: Vec::new(),
             onion_keys: ([1; 32], None),
         };
         let machine = Machine::new(config, keys(0), start, ChaCha20Rng::from_seed([5; 32]), now);
@@ -84,7 +87,13 @@ impl Bench {
             self.now.unix = EPOCH + self.now.mono.as_secs();
             let peers: Vec<NodeKey> = self.machine.links.keys().copied().collect();
             for peer in peers {
-                self.machine.handle(self.now, Input::Activity(peer));
+                self.machine.handle(
+                    self.now,
+                    Input::Activity {
+                        node: peer,
+                        in_use: false,
+                    },
+                );
             }
             self.machine.on_timeout(self.now);
             outputs.extend(self.outputs());

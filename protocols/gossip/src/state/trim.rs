@@ -14,7 +14,7 @@ use crate::wire::{Farewell, Message};
 /// How long a node keeps more neighbours than it looks for before it offers to give one up, and
 /// between offers. Guess: long enough for a newcomer to have found its own.
 const TRIM_PAUSE: Duration = Duration::from_secs(10);
-/// A link on which other protocols were heard this recently may be in use. Guess.
+/// A link that carried data this recently is in use. Guess.
 const IDLE_FOR: Duration = Duration::from_secs(60);
 /// A younger link stays: whoever made it may still be joining. Guess.
 const MIN_AGE: Duration = Duration::from_secs(10);

@@ -267,6 +267,13 @@ impl Introductions {
         self.expects.remove(node).is_some()
     }
 
+    /// Nothing that is under way is for this node any more.
+    pub(super) fn dismiss(&mut self, node: &NodeKey) {
+        self.takes.retain(|_, take| take.node != *node);
+        self.splices.retain(|_, splice| splice.card.node != *node);
+        self.expects.remove(node);
+    }
+
     pub(super) fn forget_connection(&mut self, conn: ConnId) {
         self.paths
             .retain(|_, path| path.prev != conn && path.next != conn);

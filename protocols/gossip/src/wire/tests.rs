@@ -47,6 +47,16 @@ fn golden_record() -> SignedRecord {
     record.sign(&pair()).unwrap()
 }
 
+/// That record and another one that differs by its policy.
+fn golden_proof() -> crate::proof::Proof {
+    let record = Record {
+        policy: "accept *:80".into(),
+        ..golden_record().record().clone()
+    };
+    let other = record.sign(&pair()).unwrap();
+    crate::proof::Proof::equivocation(&golden_record(), &other).unwrap()
+}
+
 /// The card of the test vectors.
 fn golden_card() -> Vec<u8> {
     let card = Card {
@@ -179,6 +189,29 @@ fn samples() -> Vec<(&'static str, Message)> {
         ),
         ("Want", Message::Want(vec![NodeKey([0x44; 32])])),
         ("Records", Message::Records(vec![record])),
+        ("Proof", Message::Proof(golden_proof().records().to_vec())),
+        (
+            "ReachAsk",
+            Message::ReachAsk {
+                ports: vec![4000, 443],
+            },
+        ),
+        (
+            "ReachReply",
+            Message::ReachReply {
+                outcome: ReachOutcome::Reached,
+                ports: vec![4000],
+                seen: Some([20, 0, 0, 1].into()),
+            },
+        ),
+        (
+            "ReachReply, refused",
+            Message::ReachReply {
+                outcome: ReachOutcome::Refused,
+                ports: vec![],
+                seen: None,
+            },
+        ),
     ]
 }
 
@@ -187,6 +220,7 @@ fn golden_bytes_are_in_the_specification() {
     let mut vectors = vec![
         ("Record", golden_record().bytes().to_vec()),
         ("Card", golden_card()),
+        ("Evidence", golden_proof().evidence()),
     ];
     vectors.extend(
         samples()
@@ -215,6 +249,7 @@ fn the_golden_record_is_valid() {
         golden_record()
     );
     assert!(Card::parse(&golden_card(), &ID, Chain::Dev, 1_700_000_000).is_some());
+    assert_eq!(golden_proof().lie(), crate::proof::Lie::Equivocation);
 }
 
 #[test]
@@ -290,12 +325,31 @@ fn wrong_fields_are_named() {
         ..Frame::default()
     };
     assert_eq!(wrong(odd), field(kind::WANT, "data"));
+    let nothing_to_check = Frame {
+        kind: kind::REACH_ASK,
+        ..Frame::default()
+    };
+    assert_eq!(wrong(nothing_to_check), field(kind::REACH_ASK, "port"));
+    let half_an_address = Frame {
+        kind: kind::REACH_REPLY,
+        data: vec![0; 8].into(),
+        ..Frame::default()
+    };
+    assert_eq!(wrong(half_an_address), field(kind::REACH_REPLY, "data"));
     let many = Frame {
         kind: kind::RECORDS,
         record: vec![Cow::Borrowed(&[0u8][..]); 65],
         ..Frame::default()
     };
     assert_eq!(wrong(many), WireError::Protobuf);
+    for (count, len) in [(0, 1), (3, 1), (1, 769)] {
+        let proof = Frame {
+            kind: kind::PROOF,
+            record: vec![Cow::Owned(vec![0; len]); count],
+            ..Frame::default()
+        };
+        assert_eq!(wrong(proof), field(kind::PROOF, "record"));
+    }
 }
 
 #[test]
@@ -330,7 +384,7 @@ proptest! {
 
     #[test]
     fn decoding_damaged_messages_never_panics(
-        which in 0usize..21, at in any::<prop::sample::Index>(), value in any::<u8>(),
+        which in 0usize..26, at in any::<prop::sample::Index>(), value in any::<u8>(),
     ) {
         let (_, message) = samples().swap_remove(which);
         let mut bytes = message.encode();

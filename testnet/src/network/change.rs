@@ -1,0 +1,122 @@
+//! Changing a running testnet: nodes that crash, stop and come back. Starting and
+//! ending the whole of it is in the parent module.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::{RunningNode, STOP_GRACE, Testnet};
+use crate::error::TestnetError;
+use crate::plan::{NodePlan, Role};
+
+/// How long the system may take to clear a killed process away.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A node of the testnet that does not run now. Its folder is still there.
+#[derive(Debug)]
+pub struct DownNode {
+    plan: NodePlan,
+}
+
+impl DownNode {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// Its role.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.plan.role
+    }
+
+    /// Its node key, as the control API writes it.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.plan.identity.name()
+    }
+
+    /// Takes the nodes to join by out of its configuration: it has to find back by what
+    /// it remembers.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub fn forget_seeds(&mut self) -> Result<(), TestnetError> {
+        self.plan.settings.remove("neighbours");
+        let config = self.plan.config();
+        let text = toml::to_string(&self.plan.settings).expect("a table of plain values");
+        fs::write(&config, text).map_err(TestnetError::file("cannot write", config))
+    }
+}
+
+impl Testnet {
+    /// The node of that name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&RunningNode> {
+        self.nodes.iter().find(|n| n.name() == name)
+    }
+
+    fn take_out(&mut self, names: &[String]) -> Vec<RunningNode> {
+        let (out, stay) = std::mem::take(&mut self.nodes)
+            .into_iter()
+            .partition(|n| names.iter().any(|name| name == n.name()));
+        self.nodes = stay;
+        out
+    }
+
+    /// Kills these nodes at once (SIGKILL): they can say no goodbye. Names that are not
+    /// there are passed over.
+    pub async fn kill(&mut self, names: &[String]) -> Vec<DownNode> {
+        let killed = self.take_out(names);
+        for node in &killed {
+            node.process().kill();
+        }
+        let mut down = Vec::new();
+        for node in killed {
+            node.process().gone_within(GONE_WITHIN).await;
+            down.push(DownNode { plan: node.plan });
+        }
+        down
+    }
+
+    /// Stops one node in order; `None` when there is none of that name.
+    pub async fn stop(&mut self, name: &str) -> Option<DownNode> {
+        let node = self.take_out(&[name.to_owned()]).pop()?;
+        let RunningNode { plan, process, .. } = node;
+        process.stop(STOP_GRACE).await;
+        Some(DownNode { plan })
+    }
+
+    /// Starts one more node, a relay that joins by the node of this descriptor. Its address
+    /// has this last byte, which should be above the number of nodes.
+    ///
+    /// # Errors
+    /// When its files cannot be made or the process not be started.
+    pub fn add(&mut self, name: &str, last_byte: u8, join: &str) -> Result<(), TestnetError> {
+        let [a, b, c, _] = self.client().ip().octets();
+        let ip = Ipv4Addr::new(a, b, c, last_byte);
+        let plan = NodePlan::extra(&self.options, name, ip, &self.dir, join);
+        plan.write()?;
+        let node = self.spawn(plan)?;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// Starts a node again, with what its folder holds. Its log so far is kept beside
+    /// the new one.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn start_again(&mut self, node: DownNode) -> Result<(), TestnetError> {
+        let log = node.plan.log();
+        // Nothing to keep when it never wrote one.
+        let _ = fs::rename(&log, log.with_extension("log.before"));
+        // What a killed node left there must not be taken for the new one's.
+        let _ = fs::remove_file(node.plan.data_dir().join("control.json"));
+        let node = self.spawn(node.plan)?;
+        self.nodes.push(node);
+        self.nodes.sort_by(|a, b| a.plan.name.cmp(&b.plan.name));
+        Ok(())
+    }
+}
