@@ -9,7 +9,7 @@ use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::adversary::{Adversary, Verdict};
 use super::circuit::{Circuit, Place, request};
@@ -22,6 +22,9 @@ const REACH: [usize; 2] = [3, 4];
 /// The smaller of the two shares of nodes that are exits; the larger is that of the mesh.
 const FEW_EXITS: f64 = 0.1;
 
+/// Seed of what is drawn while measuring; meshes and circuits have seeds of their own.
+const MEASURING: u64 = 1;
+
 /// A mesh to measure, with circuits drawn over it.
 pub(super) struct Sample {
     pub(super) mesh: Mesh,
@@ -29,7 +32,7 @@ pub(super) struct Sample {
 }
 
 /// The tenth and the half of a distribution.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Percentiles {
     pub(super) p10: f64,
     pub(super) p50: f64,
@@ -50,11 +53,11 @@ impl Percentiles {
 }
 
 /// What hops at one place conclude.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Set {
     /// `null` without entry links.
     pub(super) knowledge: Option<Knowledge>,
-    pub(super) place: &'static str,
+    pub(super) place: String,
     /// Hops looked at.
     pub(super) hops: usize,
     /// Two to the entropy of the belief.
@@ -66,7 +69,7 @@ pub(super) struct Set {
 }
 
 /// Exits in reach, for one share of exits.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Reach {
     /// Share of nodes that are exits.
     pub(super) exits: f64,
@@ -75,7 +78,7 @@ pub(super) struct Reach {
 }
 
 /// All of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Measured {
     pub(super) nodes: usize,
     pub(super) near_share: f64,
@@ -139,22 +142,34 @@ pub(super) fn origins(mesh: &Mesh, count: usize, rng: &mut ChaCha20Rng) -> Vec<u
     rounds.copied().collect()
 }
 
-/// Measures meshes of one kind together. `asked`: circuits that were asked for; `open`: how many
-/// circuits are looked at without entry links; `step` is called after each.
-pub(super) fn measure(
-    (nodes, near_share): (usize, f64),
-    samples: &[Sample],
-    asked: usize,
-    open: usize,
-    seed: u64,
-    step: &mut dyn FnMut(),
-) -> Measured {
-    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+/// What is measured of meshes of one kind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Order {
+    pub(super) nodes: usize,
+    pub(super) near_share: f64,
+    /// Circuits that were asked for; not every origin has a route.
+    pub(super) asked: usize,
+    /// Whether what their hops conclude is computed.
+    pub(super) weigh: bool,
+    /// Circuits for which it is computed without entry links too.
+    pub(super) open: usize,
+}
+
+/// Measures meshes of one kind together; `step` is called after each circuit.
+pub(super) fn measure(order: Order, samples: &[Sample], step: &mut dyn FnMut()) -> Measured {
+    let Order {
+        nodes,
+        near_share,
+        asked,
+        weigh,
+        open,
+    } = order;
+    let mut rng = ChaCha20Rng::seed_from_u64(MEASURING);
     let censuses: Vec<Census> = samples.iter().map(|it| Census::of(&it.mesh)).collect();
     let seen: Vec<&Census> = censuses.iter().collect();
     let mut verdicts = Verdicts::default();
     let mut in_the_open = Verdicts::default();
-    for (sample, census) in samples.iter().zip(&censuses) {
+    for (sample, census) in samples.iter().zip(&censuses).filter(|_| weigh) {
         let priors = Knowledge::ALL.map(|knowledge| Prior::learned(knowledge, census, &seen));
         let mut adversary = Adversary::new(&sample.mesh);
         for circuit in &sample.circuits {
@@ -280,7 +295,7 @@ impl Verdicts {
             let ten = verdicts.iter().filter(|verdict| verdict.above < 10).count();
             Set {
                 knowledge: knowledge[*prior],
-                place,
+                place: (*place).to_owned(),
                 hops: verdicts.len(),
                 effective: Percentiles::of(verdicts.iter().map(|it| it.effective).collect()),
                 best_guess: verdicts.iter().map(|it| it.best).sum::<f64>() / n,
@@ -330,7 +345,14 @@ mod tests {
         let drawn = circuits.len();
         let sample = Sample { mesh, circuits };
         let mut steps = 0;
-        let got = measure((60, 1.0), &[sample], 6, 2, 1, &mut || steps += 1);
+        let order = Order {
+            nodes: 60,
+            near_share: 1.0,
+            asked: 6,
+            weigh: true,
+            open: 2,
+        };
+        let got = measure(order, &[sample], &mut || steps += 1);
         assert_eq!(got.unexplained, 0);
         assert_eq!(got.circuits, drawn);
         assert!(steps >= drawn);

@@ -17,15 +17,16 @@ mod report;
 mod simulated;
 mod synthetic;
 
+use std::cmp::Ordering::Equal;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::TestnetError;
-use measure::{Measured, Sample};
+use measure::{Measured, Order, Sample};
 pub use synthetic::EntryRule;
 
 /// Progress within one step is shown in so many parts.
@@ -46,12 +47,18 @@ pub struct Args {
     /// Circuits for each of them without entry links
     #[arg(long, default_value_t = 100)]
     pub open_circuits: usize,
+    /// Shares of near links for which origin sets are computed [default: gossip's default]
+    #[arg(long, value_delimiter = ',')]
+    pub weigh: Option<Vec<f64>>,
     /// Meshes for each of them, each from a seed of its own
     #[arg(long, default_value_t = 1)]
     pub seeds: u64,
     /// Take meshes by rule of thumb instead of the gossip simulator's, with entry links by this rule
     #[arg(long, value_enum)]
     pub synthetic: Option<EntryRule>,
+    /// Take in what an earlier run measured, from its --json output; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub add: Vec<PathBuf>,
     /// Write near-far.svg into this folder
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
@@ -75,13 +82,20 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), TestnetError> {
         return Err(TestnetError::Options(why.to_owned()));
     }
     let mut all = Vec::new();
+    for path in &args.add {
+        all.extend(earlier(path)?);
+    }
     for nodes in &args.nodes {
         for near in &args.near {
             all.push(one(args, *nodes, *near));
         }
     }
-    let default = masq_gossip::Config::new(masq_gossip::Chain::Dev).near_share;
-    let checks = report::checks(&all, default);
+    all.sort_by(|a, b| {
+        (a.nodes, a.near_share)
+            .partial_cmp(&(b.nodes, b.near_share))
+            .unwrap_or(Equal)
+    });
+    let checks = report::checks(&all, default_share());
     let written = |error| TestnetError::Options(format!("cannot write the report: {error}"));
     if args.json {
         let document = serde_json::json!({ "measured": all, "checks": checks });
@@ -106,6 +120,27 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), TestnetError> {
         }),
         _ => Ok(()),
     }
+}
+
+/// The share of near links that gossip takes when nothing is configured.
+fn default_share() -> f64 {
+    masq_gossip::Config::new(masq_gossip::Chain::Dev).near_share
+}
+
+/// What is in the JSON of an earlier run.
+fn earlier(path: &Path) -> Result<Vec<Measured>, TestnetError> {
+    let text = std::fs::read_to_string(path).map_err(TestnetError::file("cannot read", path))?;
+    let document: Earlier = serde_json::from_str(&text).map_err(|error| {
+        let path = path.display();
+        TestnetError::Options(format!("{path} is not the JSON of this command: {error}"))
+    })?;
+    Ok(document.measured)
+}
+
+/// The part of the JSON that is taken in again.
+#[derive(serde::Deserialize)]
+struct Earlier {
+    measured: Vec<Measured>,
 }
 
 /// One number of nodes and one share of near links.
@@ -156,8 +191,15 @@ fn one(args: &Args, nodes: usize, near: f64) -> Measured {
     let drawn: usize = samples.iter().map(|sample| sample.circuits.len()).sum();
     let whole = (drawn + args.open_circuits).max(1) as u64;
     let mut done = 0;
-    let kind = (nodes, near);
-    let measured = measure::measure(kind, &samples, asked, args.open_circuits, 1, &mut || {
+    let weighed = args.weigh.clone().unwrap_or_else(|| vec![default_share()]);
+    let order = Order {
+        nodes,
+        near_share: near,
+        asked,
+        weigh: weighed.contains(&near),
+        open: args.open_circuits,
+    };
+    let measured = measure::measure(order, &samples, &mut || {
         done += 1;
         bar.set_position((done * PARTS / whole).min(PARTS));
     });

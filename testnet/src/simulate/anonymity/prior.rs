@@ -2,6 +2,8 @@
 //! sees a circuit: nothing but what the records rule out, or what meshes of
 //! this kind were measured to be like. Not here: what it sees (`adversary`).
 
+use std::collections::HashMap;
+
 use super::mesh::{Mesh, UNREACHABLE};
 
 /// Distances from here on are one class. Far more than across the largest mesh.
@@ -13,7 +15,9 @@ const PLACES: usize = 6;
 const CLASSES: usize = DISTANCES * PLACES * PLACES * 2;
 
 /// How much the adversary knows of how entry links come about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Knowledge {
     /// Who could have an entry link with whom by the records; each as likely as the other.
@@ -91,15 +95,21 @@ impl Census {
             links: 0.0,
             once_listed: 0.0,
         };
+        let mut former: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (a, b) in &mesh.former {
+            former.entry(*a).or_default().push(*b);
+            former.entry(*b).or_default().push(*a);
+        }
         for origin in mesh.ids() {
             let steps = mesh.distances(origin);
+            let once = former.get(&origin).map_or(&[] as &[u32], Vec::as_slice);
             let mut mine = vec![0u32; CLASSES];
             let class_of = |entry: u32| {
                 class(
                     steps[entry as usize],
                     mesh.node(origin).spare(),
                     mesh.node(entry).spare(),
-                    mesh.was_listed(origin, entry),
+                    once.contains(&entry),
                 )
             };
             for entry in mesh.ids().filter(|entry| mesh.linkable(origin, *entry)) {
@@ -110,7 +120,7 @@ impl Census {
                 if mesh.linkable(origin, *entry) {
                     census.rates.links[class_of(*entry)] += 1.0;
                     census.links += 1.0;
-                    census.once_listed += f64::from(u8::from(mesh.was_listed(origin, *entry)));
+                    census.once_listed += f64::from(u8::from(once.contains(entry)));
                 }
             }
             let mine: Vec<(u16, u32)> = (0..).zip(mine).filter(|(_, count)| *count > 0).collect();

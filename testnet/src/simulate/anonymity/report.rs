@@ -26,20 +26,22 @@ pub(super) fn checks(all: &[Measured], near: f64) -> Vec<Check> {
             .sets
             .iter()
             .find(|set| set.place == "exit" && set.knowledge == Some(Knowledge::Statistics));
-        let p10 = exit.map_or(0.0, |set| set.effective.p10);
-        let least = one.nodes as f64 * EXIT_PART;
         let nodes = one.nodes;
-        checks.push(Check {
-            what: format!("exit, {nodes} nodes: {p10:.0} origins at p10, at least {least:.0}"),
-            met: p10 >= least,
-        });
-        if let Some((fewer, smaller)) = before.filter(|(fewer, _)| *fewer < nodes) {
+        // Where no origin sets were computed there is nothing to compare.
+        if let Some(p10) = exit.map(|set| set.effective.p10) {
+            let least = nodes as f64 * EXIT_PART;
             checks.push(Check {
-                what: format!("exit: more origins at {nodes} nodes than at {fewer}"),
-                met: p10 > smaller,
+                what: format!("exit, {nodes} nodes: {p10:.0} origins at p10, at least {least:.0}"),
+                met: p10 >= least,
             });
+            if let Some((fewer, smaller)) = before.filter(|(fewer, _)| *fewer < nodes) {
+                checks.push(Check {
+                    what: format!("exit: more origins at {nodes} nodes than at {fewer}"),
+                    met: p10 > smaller,
+                });
+            }
+            before = Some((nodes, p10));
         }
-        before = Some((nodes, p10));
         let (differing, wanted) = (one.differing * 100.0, DIFFERING * 100.0);
         checks.push(Check {
             what: format!(
@@ -162,4 +164,64 @@ fn row(out: &mut dyn Write, one: &Measured, set: &Set) -> io::Result<()> {
         set.best_guess * 100.0,
         set.in_first_ten * 100.0
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::measure::Percentiles;
+    use super::*;
+
+    fn measured(nodes: usize, exit: Option<f64>, differing: f64) -> Measured {
+        let set = |p10| Set {
+            knowledge: Some(Knowledge::Statistics),
+            place: "exit".to_owned(),
+            hops: 10,
+            effective: Percentiles { p10, p50: p10 },
+            best_guess: 0.1,
+            in_first_ten: 0.2,
+        };
+        Measured {
+            nodes,
+            near_share: 0.5,
+            meshes: 1,
+            entered: 1.0,
+            mutual: 0.8,
+            listed: 3.5,
+            circuits: 10,
+            routed: 1.0,
+            differing,
+            reach: Vec::new(),
+            linked_at: Vec::new(),
+            linkable_at: Vec::new(),
+            once_listed: 0.0,
+            sets: exit.map(set).into_iter().collect(),
+            without_entry_links: Vec::new(),
+            unexplained: 0,
+        }
+    }
+
+    #[test]
+    fn targets_are_a_quarter_of_the_nodes_growing_and_two_fifths_of_the_circuits() {
+        let all = [measured(100, Some(25.0), 0.4), measured(1000, Some(249.0), 0.39)];
+        let met: Vec<bool> = checks(&all, 0.5).iter().map(|check| check.met).collect();
+        assert_eq!(met, [true, true, false, true, false]);
+        assert!(checks(&all, 0.25).is_empty(), "only one share is compared");
+        let shrinking = [measured(100, Some(90.0), 0.5), measured(1000, Some(80.0), 0.5)];
+        assert!(checks(&shrinking, 0.5).iter().any(|check| !check.met));
+    }
+
+    #[test]
+    fn what_was_not_computed_is_not_compared() {
+        assert_eq!(checks(&[measured(100, None, 0.5)], 0.5).len(), 1);
+        let mut out = Vec::new();
+        tables(&mut out, &[measured(100, Some(30.0), 0.5)], &[]).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("30.0 / 30.0"));
+    }
+
+    #[test]
+    fn json_can_be_taken_in_again() {
+        let text = serde_json::to_string(&measured(100, Some(30.0), 0.5)).unwrap();
+        let again: Measured = serde_json::from_str(&text).unwrap();
+        assert_eq!(again.sets[0].knowledge, Some(Knowledge::Statistics));
+    }
 }
