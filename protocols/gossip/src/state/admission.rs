@@ -489,8 +489,13 @@ impl Machine {
             entry_refused_until: Duration::ZERO,
             next_digest,
             addresses,
-            // Whoever came by itself is noted once it has stayed; whom we looked for, at once.
-            next_note: if chosen { now } else { now + NOTE_EVERY },
+            // Whoever came by itself is noted once it has stayed; whom we looked for, at once, and
+            // anybody while there is hardly anybody to come back by.
+            next_note: if chosen || self.book.is_poor() {
+                now
+            } else {
+                now + NOTE_EVERY
+            },
         };
         let entry = link.entry();
         let dialled = conn.dialled;

@@ -10,6 +10,8 @@ use crate::key::NodeKey;
 
 /// Most past neighbours kept. Guess: six full sets.
 pub(super) const MAX_REMEMBERED: usize = 32;
+/// With fewer past neighbours any neighbour is noted at once. As many as a node looks for.
+const POOR_BELOW: usize = 4;
 /// Most seeds. Guess.
 pub(super) const MAX_SEEDS: usize = 64;
 /// Most addresses kept of one node; as many as a descriptor can have ports.
@@ -67,6 +69,11 @@ impl Book {
 
     pub(super) fn seed(&self, node: &NodeKey) -> Option<&Descriptor> {
         self.seeds.iter().find(|seed| seed.node == *node)
+    }
+
+    /// Whether so few past neighbours are known that they may all be gone after a restart.
+    pub(super) fn is_poor(&self) -> bool {
+        self.remembered.len() < POOR_BELOW
     }
 
     /// Where the seeds are.

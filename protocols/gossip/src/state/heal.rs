@@ -252,9 +252,16 @@ impl Machine {
         if !self.config.roles.routes {
             return self.rewire_entries();
         }
-        // Below the cap more links are looked for, which costs nobody a link.
-        if !self.lacks_route() || self.occupied() < self.config.cap {
-            return;
+        // Below the cap more links are looked for, which costs nobody a link; but in vain where all
+        // nodes are neighbours already, or have no place.
+        let in_vain = self.timers.seek_pause > self.config.timing.seek_first * 8;
+        let most = if in_vain {
+            self.config.target
+        } else {
+            self.config.cap
+        };
+        if !self.lacks_route() || self.occupied() < most {
+            return self.plan_rewire();
         }
         self.timers.rewire_pause = (self.timers.rewire_pause * 2).min(REWIRE_MAX);
         let listed = self.each_link().filter(|(_, _, link)| link.listed());
