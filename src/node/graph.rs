@@ -24,6 +24,13 @@ pub(crate) fn of(neighbourhood: &Neighbourhood) -> Graph {
     builder.build()
 }
 
+impl From<&Neighbourhood> for Graph {
+    /// The graph in which the node whose neighbourhood this is looks for its routes.
+    fn from(neighbourhood: &Neighbourhood) -> Self {
+        of(neighbourhood)
+    }
+}
+
 fn info(record: &Record) -> NodeInfo {
     NodeInfo {
         onion: record.onion,

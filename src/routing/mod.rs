@@ -97,5 +97,5 @@ pub use request::{
     Chosen, Countries, DEFAULT_SUSPECT_FLOOR, HopRange, HopRangeError, MAX_HOPS, NoRoute, Request,
 };
 pub use scores::{HostId, NodeScore, Scores};
-pub use search::choose;
+pub use search::{Likely, choose, odds};
 pub use suspects::Suspects;

@@ -16,6 +16,10 @@ use super::request::{Chosen, MAX_HOPS, NoRoute, Request};
 use super::scores::{Judgement, Scores};
 use super::suspects::Observer;
 
+mod odds;
+
+pub use odds::{Likely, odds};
+
 /// Longest leg: six nodes, the exit among them, over and back.
 const LONGEST: usize = MAX_HOPS as usize;
 

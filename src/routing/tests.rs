@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod mesh;
+mod odds;
 mod oracle;
 
 use std::collections::{HashMap, HashSet};

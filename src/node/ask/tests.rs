@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use masq_cores::NodeKey as CoresKey;
+use masq_cores::flow::ClientSession;
 use masq_cores::flow::{FlowError, FlowRequest, FlowStatus, Host, Want};
 use masq_gossip::{ASK_TIMEOUT, NodeKey};
 use tempfile::TempDir;
@@ -136,6 +137,23 @@ impl TestMesh {
         answered.expect("somebody answers")
     }
 
+    /// A circuit to one of them: links may still be changing.
+    async fn circuit(&self) -> (usize, NodeKey, ClientSession) {
+        let found = async {
+            loop {
+                let (at, key, _) = self.answered(&[1]).await;
+                let (asker, to) = (self.asker(), CoresKey(key.0));
+                if let Ok(route) = asker.routes.to_service(to, &[])
+                    && let Some(session) = asker.build(route, to).await
+                {
+                    return (at, key, session);
+                }
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(60), found).await;
+        found.expect("a circuit to somebody")
+    }
+
     fn asker(&self) -> Asker {
         self.nodes[0].asker.clone()
     }
@@ -150,10 +168,7 @@ impl Drop for TestMesh {
 }
 
 /// What a node that is no exit says to anything but a question.
-async fn statuses_of_other_flows(asker: &Asker, to: NodeKey) -> Vec<FlowStatus> {
-    let to = CoresKey(to.0);
-    let route = asker.routes.to_service(to, &[]).unwrap();
-    let session = asker.build(route, to).await.expect("a circuit to it");
+async fn statuses_of_other_flows(session: ClientSession) -> Vec<FlowStatus> {
     let name = || "localhost".to_owned();
     let requests = [
         FlowRequest::Tcp {
@@ -224,8 +239,8 @@ async fn questions_reach_the_chosen_node_and_always_end_in_time() {
 async fn a_node_that_is_no_exit_answers_questions_and_nothing_else() {
     let mesh = TestMesh::start(8).await;
     mesh.settle().await;
-    let (at, to, _) = mesh.answered(&[1]).await;
-    let said = statuses_of_other_flows(&mesh.asker(), to).await;
+    let (at, to, session) = mesh.circuit().await;
+    let said = statuses_of_other_flows(session).await;
     use FlowStatus::{PolicyRefused, Unsupported};
     assert_eq!(
         said,

@@ -2,6 +2,7 @@
 //! this process and in virtual time. Each question has a folder of its own.
 //! Not here: real processes (`network`).
 
+pub mod anonymity;
 pub mod gossip;
 
 use std::io::Write;
@@ -15,6 +16,8 @@ use crate::TestnetError;
 pub enum Simulate {
     /// Nodes that join, die, come and go, are parted: does the mesh hold, and what does it cost
     Gossip(Box<gossip::args::GossipArgs>),
+    /// How many origins a hop could suspect, and how many exits are in reach
+    Anonymity(anonymity::Args),
 }
 
 /// Answers one.
@@ -25,5 +28,6 @@ pub enum Simulate {
 pub fn run(what: &Simulate, out: &mut dyn Write) -> Result<(), TestnetError> {
     match what {
         Simulate::Gossip(args) => gossip::run(args, out),
+        Simulate::Anonymity(args) => anonymity::run(args, out),
     }
 }

@@ -34,6 +34,8 @@ const DIAL_EVERY: Duration = Duration::from_secs(10);
 const WALK_EVERY: Duration = Duration::from_secs(20);
 /// How often a neighbour is asked to make the link its asker's entry link.
 const ENTRY_EVERY: Duration = Duration::from_secs(60);
+/// How often one that has no room for the victim parts from somebody else.
+const ROOM_EVERY: Duration = Duration::from_secs(60);
 /// How often its record is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(600);
 /// Others of the ring whose records a new neighbour is given, to each side.
@@ -70,6 +72,7 @@ pub(super) struct Colluder {
     listed: Vec<NodeKey>,
     next_dial: Duration,
     next_walk: Duration,
+    next_room: Duration,
     wake: Duration,
 }
 
@@ -88,6 +91,7 @@ impl Colluder {
             listed: vec![],
             next_dial: Duration::ZERO,
             next_walk: Duration::ZERO,
+            next_room: Duration::ZERO,
             wake: Duration::ZERO,
         }
     }
@@ -168,6 +172,7 @@ impl Colluder {
         known.members[self.me].links -= 1;
         // The place is free now: somebody else of the band takes it.
         let ip = known.homes.get(&link.node).copied();
+        let ip = ip.filter(|_| known.aim.is_none_or(|aim| aim == link.node));
         if let Some((ip, other)) =
             ip.zip(known.somebody_for(self.me, &link.node, &mut self.speaker))
         {
@@ -392,7 +397,11 @@ impl Colluder {
     }
 
     /// Who has no room for the victim makes some.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, now: Now) {
+        if now.mono < self.next_room {
+            return;
+        }
+        self.next_room = now.mono + self.speaker.about(ROOM_EVERY);
         let spare = {
             let known = self.band.known();
             let Some(victim) = known.aim else { return };
@@ -410,7 +419,7 @@ impl Colluder {
     }
 
     fn seek(&mut self, now: Now) {
-        self.make_room();
+        self.make_room(now);
         if now.mono >= self.next_dial {
             self.next_dial = now.mono + self.speaker.about(DIAL_EVERY);
             let target = self.band.known().target(self.me, &mut self.speaker);

@@ -1,5 +1,5 @@
 //! What happens to a mesh, and what is measured of it. Every scenario begins
-//! with [`join`]; the other files go on from a mesh at rest. None knows the
+//! with `join`; the other files go on from a mesh at rest. None knows the
 //! engine: they see a [`World`].
 
 mod attack;
