@@ -67,8 +67,6 @@ pub struct DownloadReport {
     pub wrong: bool,
     /// Whether it runs now.
     pub runs: bool,
-    /// Whether a node of its circuit was killed.
-    pub hit: bool,
 }
 
 /// A download in the background. Dropping it ends it.
@@ -115,7 +113,7 @@ impl Download {
         course.first_failure = None;
     }
 
-    pub(super) fn report(&self, hit: bool) -> DownloadReport {
+    pub(super) fn report(&self) -> DownloadReport {
         let course = lock(&self.course);
         let silent = course.last.max(course.mark).elapsed();
         DownloadReport {
@@ -126,7 +124,6 @@ impl Download {
             first_failure: course.first_failure.clone(),
             wrong: course.wrong,
             runs: silent < Duration::from_secs(2) && !course.wrong,
-            hit,
         }
     }
 }
@@ -251,7 +248,7 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(20));
             tokio::task::yield_now().await;
         }
-        let report = download.report(false);
+        let report = download.report();
         assert!(!report.wrong);
         assert_eq!((report.reopened, report.failed), (0, 0));
     }

@@ -117,7 +117,7 @@ pub async fn run(
     let before = calm(net).await;
     let downloads = begin(net, options).await?;
     let mut rng = StdRng::seed_from_u64(options.draw);
-    let circuits = circuits(net, options.downloads).await?;
+    let circuits = circuits(net).await?;
     let victims = draw(net, &circuits, options.kill_seed, &mut rng);
     let exits = |names: &[String]| {
         let of = |name: &String| net.node(name).is_some_and(|n| n.role() == Role::Exit);
@@ -132,12 +132,8 @@ pub async fn run(
     let keys: BTreeSet<String> = dead.iter().map(DownNode::key).collect();
     let stranded = stranded(net);
     let healing = heal(net, &stranded).await;
-    let hit = |n: usize| circuits.get(n).is_some_and(|c| !c.is_disjoint(&keys));
-    let downloads: Vec<_> = downloads
-        .iter()
-        .enumerate()
-        .map(|(n, download)| download.report(hit(n)))
-        .collect();
+    let circuits_hit = circuits.iter().filter(|c| !c.is_disjoint(&keys)).count();
+    let downloads: Vec<_> = downloads.iter().map(Download::report).collect();
 
     let returned = chosen_to_return(net, &mut rng);
     tell(out, format_args!("{returned} crashes and comes back"));
@@ -148,6 +144,7 @@ pub async fn run(
         before,
         killed: victims,
         killed_exits,
+        circuits_hit,
         stranded,
         routes_s: healing.routes_s,
         whole_s: healing.whole_s,
@@ -209,16 +206,13 @@ async fn begin(net: &Testnet, options: &StressOptions) -> Result<Vec<Download>, 
     Ok(downloads)
 }
 
-/// The nodes of the circuits that carry flows now, the oldest circuit first. Which circuit
-/// is which download's nobody outside the node knows, so they are matched by age.
-async fn circuits(net: &Testnet, most: usize) -> Result<Vec<BTreeSet<String>>, TestnetError> {
+/// The nodes of the circuits that carry flows now. Which of them is which download's nobody
+/// outside the node knows.
+async fn circuits(net: &Testnet) -> Result<Vec<BTreeSet<String>>, TestnetError> {
     let circuits = net.client().control().circuits().await?;
-    let mut used: Vec<_> = circuits.into_iter().filter(|c| c.flows > 0).collect();
-    used.sort_by_key(|c| c.id);
-    let hops = used
-        .into_iter()
-        .map(|c| c.hops.into_iter().map(|hop| hop.node).collect());
-    Ok(hops.take(most).collect())
+    let used = circuits.into_iter().filter(|c| c.flows > 0);
+    let hops = used.map(|c| c.hops.into_iter().map(|hop| hop.node).collect());
+    Ok(hops.collect())
 }
 
 /// Survivors who can know nobody that lives: neither whom they were told to join by nor any

@@ -31,6 +31,8 @@ pub struct StressReport {
     pub killed: Vec<String>,
     /// How many of them were exits.
     pub killed_exits: usize,
+    /// Circuits that carried a download and lost a node.
+    pub circuits_hit: usize,
     /// Survivors who could know nobody that lives; they are left out of what follows.
     pub stranded: Vec<String>,
     /// From the kill until every survivor has a route and keeps it, in seconds.
@@ -155,25 +157,24 @@ impl StressReport {
         let (fewest, at) = self.fewest_routed;
         writeln!(
             out,
-            "fewest survivors with a route: {fewest} of {}, after {at:.1} s\n",
-            self.healed.nodes
+            "fewest survivors with a route: {fewest} of {}, after {at:.1} s; circuits with downloads that lost a node: {}\n",
+            self.healed.nodes, self.circuits_hit
         )?;
         writeln!(
             out,
-            "{:<10} {:>10} {:>12} {:>9} {:>7} {:>6}  first break",
-            "download", "MB", "silent, s", "reopened", "failed", "hit"
+            "{:<10} {:>10} {:>12} {:>9} {:>7}  first break",
+            "download", "MB", "silent, s", "reopened", "failed"
         )?;
         for (n, d) in self.downloads.iter().enumerate() {
             #[expect(clippy::cast_precision_loss, reason = "for reading")]
             let mb = d.bytes as f64 / 1e6;
             writeln!(
                 out,
-                "{:<10} {mb:>10.1} {:>12.1} {:>9} {:>7} {:>6}  {}",
+                "{:<10} {mb:>10.1} {:>12.1} {:>9} {:>7}  {}",
                 n + 1,
                 d.silence_s,
                 d.reopened,
                 d.failed,
-                if d.hit { "yes" } else { "no" },
                 d.first_failure.as_deref().unwrap_or("-")
             )?;
         }

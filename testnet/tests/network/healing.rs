@@ -64,7 +64,7 @@ async fn s5_a_death_is_known_within_the_radius() {
     let newcomer = crate::support::Loner::start(home, &[seed.as_str()], "");
     let known = eventually("a neighbourhood", Duration::from_secs(20), || async {
         let graph = newcomer.control.graph().await.ok()?;
-        (graph.nodes.len() > 5).then_some(graph)
+        (graph.nodes.len() > 2).then_some(graph)
     })
     .await;
     for dead in [crashed.key(), key.clone()] {
