@@ -202,11 +202,17 @@ mod tests {
 
     #[test]
     fn targets_are_a_quarter_of_the_nodes_growing_and_two_fifths_of_the_circuits() {
-        let all = [measured(100, Some(25.0), 0.4), measured(1000, Some(249.0), 0.39)];
+        let all = [
+            measured(100, Some(25.0), 0.4),
+            measured(1000, Some(249.0), 0.39),
+        ];
         let met: Vec<bool> = checks(&all, 0.5).iter().map(|check| check.met).collect();
         assert_eq!(met, [true, true, false, true, false]);
         assert!(checks(&all, 0.25).is_empty(), "only one share is compared");
-        let shrinking = [measured(100, Some(90.0), 0.5), measured(1000, Some(80.0), 0.5)];
+        let shrinking = [
+            measured(100, Some(90.0), 0.5),
+            measured(1000, Some(80.0), 0.5),
+        ];
         assert!(checks(&shrinking, 0.5).iter().any(|check| !check.met));
     }
 
