@@ -98,11 +98,17 @@ impl RunningNode {
             let (_, rest) = rest.split_once(':')?;
             Some(rest.split_once('@')?.0.to_owned())
         };
+        told.filter_map(key).chain(self.past_neighbours()).collect()
+    }
+
+    /// Node keys of the neighbours that its data folder remembers.
+    #[must_use]
+    pub fn past_neighbours(&self) -> Vec<String> {
         let state = fs::read(self.data_dir().join("state.json")).unwrap_or_default();
         let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
         let past = state["neighbours"].as_array().into_iter().flatten();
-        let past = past.filter_map(|past| Some(past["node"].as_str()?.to_owned()));
-        told.filter_map(key).chain(past).collect()
+        past.filter_map(|past| Some(past["node"].as_str()?.to_owned()))
+            .collect()
     }
 
     /// Its loopback address.

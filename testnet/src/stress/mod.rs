@@ -297,16 +297,17 @@ async fn heal(net: &Testnet, stranded: &[String]) -> Healing {
     }
 }
 
+/// A relay that remembers somebody who lives; the client's node where there is none.
 fn chosen_to_return(net: &Testnet, rng: &mut StdRng) -> String {
-    let mut relays: Vec<_> = net
-        .nodes()
-        .iter()
-        .filter(|n| n.role() == Role::Relay)
-        .collect();
+    let living: BTreeSet<String> = net.nodes().iter().map(RunningNode::key).collect();
+    let knows = |node: &&RunningNode| {
+        node.role() == Role::Relay
+            && (node.past_neighbours().iter()).any(|key| living.contains(key))
+    };
+    let mut relays: Vec<_> = net.nodes().iter().filter(knows).collect();
     relays.shuffle(rng);
-    relays
-        .first()
-        .map_or_else(|| net.client().name().to_owned(), |n| n.name().to_owned())
+    let chosen = relays.first().copied().unwrap_or_else(|| net.client());
+    chosen.name().to_owned()
 }
 
 /// Kills a node, starts it again with no node to join by, and says how long it took to have a
