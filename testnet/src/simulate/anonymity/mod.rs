@@ -29,14 +29,16 @@ use crate::TestnetError;
 use measure::{Measured, Order, Sample};
 pub use synthetic::EntryRule;
 
+/// Numbers of nodes when none are asked for.
+const NODES: [usize; 2] = [100, 1000];
 /// Progress within one step is shown in so many parts.
 const PARTS: u64 = 1000;
 
 /// Arguments of `simulate anonymity`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Numbers of nodes
-    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
+    /// Numbers of nodes [default: 100,1000; none with --add]
+    #[arg(long, value_delimiter = ',')]
     pub nodes: Vec<usize>,
     /// Shares of introductions that look for a near neighbour, 0 to 1
     #[arg(long, value_delimiter = ',', default_value = "0,0.25,0.5,0.75,1")]
@@ -85,7 +87,13 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), TestnetError> {
     for path in &args.add {
         all.extend(earlier(path)?);
     }
-    for nodes in &args.nodes {
+    let default: &[usize] = if args.add.is_empty() { &NODES } else { &[] };
+    let sizes = if args.nodes.is_empty() {
+        default
+    } else {
+        &args.nodes
+    };
+    for nodes in sizes {
         for near in &args.near {
             all.push(one(args, *nodes, *near));
         }
