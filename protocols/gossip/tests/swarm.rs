@@ -455,7 +455,7 @@ async fn links_at_an_address_that_is_gone_are_dropped_at_once() {
     )
     .await;
     let Event::NeighbourDown { reason, .. } = down else {
-        unreachable!()
+        unreachable!("the event that was waited for")
     };
     assert_eq!(reason, masq_gossip::DownReason::Lost);
 }
