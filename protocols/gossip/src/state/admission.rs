@@ -27,6 +27,9 @@ use crate::wire::{Farewell, Message};
 const REPLACE_AFTER: Duration = Duration::from_secs(5);
 /// How long a guest that was refused for good may stay to read why.
 const LINGER: Duration = Duration::from_secs(2);
+/// Who comes by itself is taken while there are fewer neighbours than this, and introduced to somebody else
+/// later: whoever knows an address would have the places there. Guess: one below what a node looks for.
+const UNINVITED_BELOW: usize = 3;
 /// A debutant without room is told to come back after this.
 const RETRY_MS: u32 = 2_000;
 
@@ -69,6 +72,16 @@ impl Machine {
         self.sources.take(source, bucket, self.now.mono)
     }
 
+    /// Whether [`Machine::source_allows`] would allow one more splice.
+    fn source_has_splice(&mut self, ip: Option<IpAddr>) -> bool {
+        let limits = &self.config.ip_limits;
+        let Some(ip) = ip.filter(|_| limits.per_ip.is_some()) else {
+            return true;
+        };
+        let source = splice_source(ip, limits);
+        self.sources.has(source, SPLICE_BUCKET, self.now.mono)
+    }
+
     /// Whether a guest may be introduced. On this machine and in home networks addresses are no
     /// secret, and many nodes may come from few of them.
     fn may_introduce(&mut self, ip: Option<IpAddr>, known: bool) -> bool {
@@ -84,9 +97,12 @@ impl Machine {
         let now = self.now.mono;
         let guest = self.conns.get(&guest);
         let guest = guest.filter(|conn| matches!(conn.phase, Phase::Guest { .. }));
-        if let Some(source) = guest.and_then(|conn| self.counted_source(conn.remote)) {
+        let ip = guest.and_then(|conn| conn.remote);
+        if let Some(source) = self.counted_source(ip) {
             self.sources.take(source, INTRODUCED_BUCKET, now);
         }
+        // It may have cost somebody a link.
+        self.source_allows(ip, SPLICE_BUCKET);
     }
 
     /// The source whose introductions are counted, if those from this address are.
@@ -234,8 +250,11 @@ impl Machine {
         if self.intro.reserved().any(|node| node == peer) {
             return Ok(record);
         }
+        let welcome = entry_only
+            || self.book.remembers(&peer)
+            || (self.links.len() < UNINVITED_BELOW && self.takes_strangers());
         let room = self.make_way(&peer, debut.invited)
-            || self.occupied() < self.config.cap
+            || (welcome && !self.shuns(&peer) && self.occupied() < self.config.cap)
             || (self.make_way_for_reunion(&peer) && self.occupied() < self.config.cap);
         if room {
             Ok(record)
@@ -357,7 +376,7 @@ impl Machine {
             },
         );
         if let Some((walk, card)) = introduce {
-            let splice = self.source_allows(ip, SPLICE_BUCKET);
+            let splice = self.source_has_splice(ip);
             self.introduce_guest(id, peer, walk, card, splice);
         }
     }
@@ -425,6 +444,9 @@ impl Machine {
         };
         conn.phase = Phase::Waiting { until: now + wait };
         let busy = reason == RefuseReason::Full || reason == RefuseReason::NoEntryRoom;
+        if introducing {
+            self.book.introduces(&node);
+        }
         if busy || reason == RefuseReason::Duplicate {
             let retry = Duration::from_millis(retry_ms.into())
                 .clamp(timing.redial_first, timing.redial_max);
@@ -487,6 +509,7 @@ impl Machine {
             chosen,
             entry_asked: None,
             entry_refused_until: Duration::ZERO,
+            unlisted_since: None,
             next_digest,
             addresses,
             // Whoever came by itself is noted once it has stayed; whom we looked for, at once, and
@@ -529,7 +552,7 @@ impl Machine {
     /// Once there is a neighbour, those who were only asked for an introduction are left alone,
     /// except while one is still on its way.
     fn part_from_lobby(&mut self) {
-        if !self.intro.is_expecting() {
+        if !self.intro.is_expecting() && !self.needs_more() {
             let waiting = |(id, conn): (&ConnId, &Conn)| {
                 matches!(conn.phase, Phase::Waiting { .. }).then_some(*id)
             };

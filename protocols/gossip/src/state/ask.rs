@@ -10,8 +10,9 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
 
+use super::store::Stored;
 use super::walk::Asker;
-use super::{Machine, Output};
+use super::{ConnId, Machine, Output};
 use crate::bucket::TokenBucket;
 use crate::card::{SealSecret, WalkId, seal};
 use crate::event::{ASK_TIMEOUT, Stage};
@@ -33,12 +34,37 @@ const ASK_FROM: usize = 2;
 /// Who lists this many neighbours has hardly room for one more.
 const LISTS_MANY: usize = 4;
 
+/// Questions under way for guests. Guess: as many as a seed may be asked for in a second or two.
+const MAX_GUEST_ASKS: usize = 16;
+/// Nodes that are asked in turn for one guest, before its card walks. Measured: with three, newcomers
+/// have a route a second later.
+const GUEST_TRIES: u32 = 1;
+
 /// A question that has not been answered.
 struct Ask {
     to: NodeKey,
     id: WalkId,
-    secret: SealSecret,
+    about: About,
     until: Duration,
+}
+
+/// Whose card was shown.
+enum About {
+    /// Our own.
+    Me(SealSecret),
+    /// That of a guest who waits for it.
+    Guest(Guest),
+}
+
+/// A guest who is to be introduced to somebody.
+pub(super) struct Guest {
+    pub(super) conn: ConnId,
+    pub(super) peer: NodeKey,
+    pub(super) card: Vec<u8>,
+    pub(super) dialable: bool,
+    /// Whether it may be spliced in, should its card walk in the end.
+    pub(super) splice: bool,
+    pub(super) tries: u32,
 }
 
 /// Questions, and how many were asked of us.
@@ -47,6 +73,8 @@ pub(super) struct Asks {
     next: u64,
     asked: BTreeMap<NodeKey, Duration>,
     answers: TokenBucket,
+    /// To whom a guest's address goes on, while it may, by the guest's walk.
+    offered: BTreeMap<WalkId, (NodeKey, Duration)>,
     /// Questions in a row that came to nothing.
     failed: u32,
 }
@@ -58,6 +86,7 @@ impl Asks {
             next: 0,
             asked: BTreeMap::new(),
             answers: TokenBucket::new(ANSWERS.0, ANSWERS.1, now),
+            offered: BTreeMap::new(),
             failed: 0,
         }
     }
@@ -65,6 +94,14 @@ impl Asks {
     fn forget_old(&mut self, now: Duration) {
         self.under_way.retain(|_, ask| ask.until > now);
         self.asked.retain(|_, until| *until > now);
+        self.offered.retain(|_, (_, until)| *until > now);
+    }
+
+    /// How many are for guests, or not.
+    fn count(&self, guests: bool) -> usize {
+        let asks = self.under_way.values();
+        asks.filter(|ask| matches!(ask.about, About::Guest(_)) == guests)
+            .count()
     }
 
     fn new_call(&mut self) -> u64 {
@@ -89,7 +126,7 @@ impl Machine {
             self.asks.failed = 0;
             return false;
         }
-        if self.asks.under_way.len() >= MAX_ASKS {
+        if self.asks.count(false) >= MAX_ASKS {
             return true;
         }
         let Some(to) = self.choose_whom_to_ask() else {
@@ -98,7 +135,13 @@ impl Machine {
         let id = self.new_walk_id();
         let secret = SealSecret::new(&mut self.rng);
         let card = self.card_for(&id, &secret);
-        let splice = false;
+        self.asks.asked.insert(to, now + ASK_AGAIN);
+        self.send_ask(to, id, card, false, About::Me(secret));
+        true
+    }
+
+    /// Shows a card to somebody by a circuit.
+    fn send_ask(&mut self, to: NodeKey, id: WalkId, card: Vec<u8>, splice: bool, about: About) {
         let message = Message::Walk {
             id,
             card,
@@ -107,16 +150,92 @@ impl Machine {
             splice,
         };
         let call = self.asks.new_call();
-        let until = now + ASK_TIMEOUT;
-        self.asks.asked.insert(to, now + ASK_AGAIN);
         let ask = Ask {
             to,
             id,
-            secret,
-            until,
+            about,
+            until: self.now.mono + ASK_TIMEOUT,
         };
         self.asks.under_way.insert(call, ask);
         let payload = message.encode();
+        self.outputs.push_back(Output::Ask { call, to, payload });
+    }
+
+    /// Introduces a guest to a node of the neighbourhood, drawn at random and asked by a circuit: a
+    /// card that walked would be taken by whoever on the way takes all that come by. `Err` when
+    /// nobody can be asked (any more).
+    pub(super) fn ask_for_guest(&mut self, id: WalkId, guest: Guest) -> Result<(), Guest> {
+        self.asks.forget_old(self.now.mono);
+        let fit = self.stage == Stage::RouteFound
+            && self.config.originates
+            && guest.tries < GUEST_TRIES
+            && self.asks.count(true) < MAX_GUEST_ASKS;
+        // Anybody, not only those whose records leave a place: such are rare, and who wants to be met
+        // would say that it has one.
+        let known = self.spread.store.in_view().filter(|stored| {
+            let record = &stored.record;
+            record.node() != self.me
+                && record.roles.routes
+                && (guest.dialable || record.roles.accepts_connections)
+                && record.node() != guest.peer
+                && !record.neighbours.contains(&guest.peer)
+        });
+        let known: Vec<NodeKey> = known.map(|stored| stored.record.node()).collect();
+        let Some(to) = known.choose(&mut self.rng).copied().filter(|_| fit) else {
+            return Err(guest);
+        };
+        let card = guest.card.clone();
+        self.send_ask(to, id, card, guest.splice, About::Guest(guest));
+        Ok(())
+    }
+
+    /// What came of a question for a guest.
+    fn on_guest_answered(
+        &mut self,
+        to: NodeKey,
+        id: WalkId,
+        guest: Guest,
+        answer: Option<Message>,
+    ) {
+        if !self.conns.contains_key(&guest.conn) {
+            return;
+        }
+        if let Some(Message::Taken {
+            id: about,
+            card,
+            sealed,
+            second: false,
+        }) = answer
+            && about == id
+            && self
+                .read_card(&card, &id)
+                .is_some_and(|card| card.node == to)
+        {
+            let until = self.now.mono + self.config.timing.offer_timeout;
+            self.asks.offered.insert(id, (to, until));
+            self.count_introduced(guest.conn);
+            let second = false;
+            let taken = Message::Taken {
+                id,
+                card,
+                sealed,
+                second,
+            };
+            return self.send(guest.conn, taken);
+        }
+        let tries = guest.tries + 1;
+        self.introduce(id, Guest { tries, ..guest });
+    }
+
+    /// A guest's address, sealed to somebody who was asked for it. `false` when it is for nobody such.
+    pub(super) fn pass_on_sealed(&mut self, id: WalkId, to: NodeKey, sealed: &[u8]) -> bool {
+        let offered = self.asks.offered.remove(&id);
+        if !offered.is_some_and(|(node, until)| node == to && until > self.now.mono) {
+            return false;
+        }
+        let call = self.asks.new_call();
+        let sealed = sealed.to_vec();
+        let payload = Message::Sealed { id, to, sealed }.encode();
         self.outputs.push_back(Output::Ask { call, to, payload });
         true
     }
@@ -126,11 +245,25 @@ impl Machine {
         let near = self.rng.random_bool(self.config.near_share);
         let at = if near { NEAR } else { self.config.radius };
         let store = &self.spread.store;
+        // Near is counted over listed links, since only those close cycles for the way back: counted
+        // over the entry link it would bring close to us whoever is close to its other end.
+        let told = |stored: &Stored| {
+            store
+                .slot(&stored.record.node())
+                .and_then(|s| store.told(s))
+        };
+        let told_of = |node: &NodeKey| store.slot(node).and_then(|s| store.told(s));
         let fits = |node: &NodeKey| !self.engaged(node) && !self.asks.asked.contains_key(node);
         let dialable = self.introducible();
         let known = store.in_view().filter(|stored| {
             let record = &stored.record;
-            stored.distance() == Some(at)
+            let there = if near {
+                told(stored) == Some(NEAR)
+            } else {
+                told(stored).is_none()
+                    && record.neighbours.iter().any(|n| told_of(n) == Some(at - 1))
+            };
+            there
                 && record.roles.routes
                 && record.neighbours.len() < LISTS_MANY
                 && (dialable || record.roles.accepts_connections)
@@ -151,8 +284,8 @@ impl Machine {
                 card,
                 left: 0,
                 min: 0,
-                splice: false,
-            }) => Some(self.answer_card(id, &card)),
+                splice,
+            }) => Some(self.answer_card(id, &card, splice)),
             Some(Message::Sealed { id, to, sealed }) if to == self.me => {
                 if self.intro.taken_for(&id, Asker::Circuit) {
                     self.on_sealed(id, to, sealed);
@@ -165,9 +298,18 @@ impl Machine {
         self.outputs.push_back(Output::Reply { call, payload });
     }
 
-    fn answer_card(&mut self, id: WalkId, bytes: &[u8]) -> Message {
+    fn answer_card(&mut self, id: WalkId, bytes: &[u8], splice: bool) -> Message {
         let card = self.read_card(bytes, &id);
-        let offer = card.and_then(|card| self.take_card(Asker::Circuit, &id, false, &card));
+        let offer = card.and_then(|card| {
+            let offer = self.take_card(Asker::Circuit, &id, true, &card);
+            offer.or_else(|| {
+                if splice {
+                    self.make_place(&id, &card)
+                } else {
+                    None
+                }
+            })
+        });
         match offer {
             Some((card, sealed)) => Message::Taken {
                 id,
@@ -185,13 +327,23 @@ impl Machine {
             return;
         };
         let message = payload.and_then(|payload| Message::decode(payload).ok());
+        let Ask {
+            to,
+            id: asked,
+            about,
+            ..
+        } = ask;
+        let secret = match about {
+            About::Me(secret) => secret,
+            About::Guest(guest) => return self.on_guest_answered(to, asked, guest, message),
+        };
         let met = match message {
             Some(Message::Taken {
                 id,
                 card,
                 sealed,
                 second: false,
-            }) if id == ask.id => self.on_offer(ask, &card, sealed),
+            }) if id == asked => self.on_offer(to, id, &secret, &card, sealed),
             _ => false,
         };
         if met {
@@ -203,8 +355,14 @@ impl Machine {
     }
 
     /// The node we asked has room.
-    fn on_offer(&mut self, ask: Ask, bytes: &[u8], sealed: Option<Vec<u8>>) -> bool {
-        let Ask { to, id, secret, .. } = ask;
+    fn on_offer(
+        &mut self,
+        to: NodeKey,
+        id: WalkId,
+        secret: &SealSecret,
+        bytes: &[u8],
+        sealed: Option<Vec<u8>>,
+    ) -> bool {
         let card = self.read_card(bytes, &id);
         let Some(card) = card.filter(|card| card.node == to) else {
             return false;

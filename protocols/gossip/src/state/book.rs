@@ -30,6 +30,8 @@ pub(super) enum Origin {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Backoff {
+    /// It was asked, and introduced us or said that it would.
+    introduced: bool,
     fails: u32,
     next: Duration,
 }
@@ -186,6 +188,21 @@ impl Book {
             backoff.fails = backoff.fails.saturating_add(1);
             backoff.next = now + doubled.min(longest).mul_f64(spread);
             self.backoff.insert(*node, backoff);
+        }
+    }
+
+    /// Those who may be tried now and have not been asked for an introduction since the last of our links
+    /// was lost.
+    pub(super) fn fresh(&self, now: Duration) -> Vec<(NodeKey, Vec<Address>)> {
+        let mut due = self.due(now);
+        due.retain(|(node, _)| !self.backoff(node).introduced);
+        due
+    }
+
+    /// It is looking for somebody for us.
+    pub(super) fn introduces(&mut self, node: &NodeKey) {
+        if self.knows(node) {
+            self.backoff.entry(*node).or_default().introduced = true;
         }
     }
 

@@ -109,6 +109,8 @@ pub(super) struct Link {
     pub(super) chosen: bool,
     pub(super) entry_asked: Option<Duration>,
     pub(super) entry_refused_until: Duration,
+    /// Since when the neighbour's record does not list this link although it is a listed one.
+    pub(super) unlisted_since: Option<Duration>,
     pub(super) next_digest: Duration,
     /// Where it can be dialled, as far as we know.
     pub(super) addresses: Vec<Address>,

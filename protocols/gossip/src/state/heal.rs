@@ -7,11 +7,12 @@ use rand::RngExt as _;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
 use super::book::Origin;
-use super::conn::{Conn, Debut, Phase};
+use super::conn::{Conn, Debut, Link, Phase};
 use super::{ConnId, Machine};
 use crate::address::Address;
 use crate::event::{DownReason, Stage};
 use crate::key::NodeKey;
+use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
 /// Seeds and past neighbours tried at a time. Guess.
@@ -21,16 +22,33 @@ const BOOK_TICK: Duration = Duration::from_millis(200);
 /// Listed neighbours below which a node that routes looks for more although it has its target;
 /// it does so too while there is no route.
 pub(super) const MIN_LISTED: usize = 2;
+/// Listed neighbours of a node that lacks nothing: with the entry link they fill its five places.
+const LISTED_TARGET: usize = 4;
+/// Above this share of nodes with fewer listed neighbours, links are made up to the cap. Guess: a card
+/// that walks 16 steps finds a place with 93 %.
+const MUCH_ROOM: f64 = 0.28;
+/// Below this share, links that neither end needs are given up. Guess: … 74 %.
+const LITTLE_ROOM: f64 = 0.2;
 /// Neighbours that a node which does not route looks for; all of them entry links. Guess.
 const CONSUMER_TARGET: usize = 2;
 /// A neighbour that came by itself is noted in the address book after this, and the note of any
 /// that is present is renewed as often. So who wants to fill the book must stay. Guess.
 pub(super) const NOTE_EVERY: Duration = Duration::from_secs(600);
 
-/// A node with the links it looks for and no route gives one up after this; each time it waits twice as
-/// long, up to `REWIRE_MAX`. Guess.
+/// A node with the links it looks for and no route gives one up after this; each time it waits half as
+/// long again, up to `REWIRE_MAX`. Guess.
 pub(super) const REWIRE_FIRST: Duration = Duration::from_secs(4);
 const REWIRE_MAX: Duration = Duration::from_secs(600);
+
+/// How long a neighbour's record may fail to list a listed link: records take a moment, and a link may
+/// be becoming an entry link. Guess.
+const LISTING_GRACE: Duration = Duration::from_secs(30);
+/// For how long who was parted from for that is not taken again, and how many such are remembered. Guess.
+const SHUNNED_FOR: Duration = Duration::from_secs(3600);
+const MAX_SHUNNED: usize = 256;
+/// So many links of its own choice a node gets by different seeds, if it has as many: whom the first
+/// neighbour would introduce, that neighbour chooses. Guess: the places that must not all be one's.
+const BY_SEEDS: usize = 3;
 
 impl Machine {
     /// When something must be done about a connection.
@@ -72,7 +90,47 @@ impl Machine {
                 self.ping(id);
             }
             self.note_neighbour(id);
+            self.watch_listing(id);
         }
+    }
+
+    /// A listed link is in both records: a record has five places, and a node that keeps some of its
+    /// links out of it could have any number, and surround whom it likes. Who keeps one out for long
+    /// is parted from.
+    fn watch_listing(&mut self, id: ConnId) {
+        let now = self.now.mono;
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
+        let peer = conn.peer;
+        let lists = |record: &SignedRecord| record.neighbours.contains(&self.me);
+        let listed = self
+            .spread
+            .store
+            .get(&peer)
+            .is_some_and(|record| lists(record));
+        let missing = !listed && conn.link().is_some_and(Link::listed);
+        let Some(link) = self.conns.get_mut(&id).and_then(Conn::link_mut) else {
+            return;
+        };
+        if !missing {
+            link.unlisted_since = None;
+        } else if now >= *link.unlisted_since.get_or_insert(now) + LISTING_GRACE {
+            self.shun(peer);
+            self.give_up(id);
+        }
+    }
+
+    /// Does not take this node again for some time; who was shunned first makes room.
+    fn shun(&mut self, node: NodeKey) {
+        let now = self.now.mono;
+        self.shunned.retain(|_, until| *until > now);
+        let first = self.shunned.iter().min_by_key(|(_, until)| **until);
+        let first = first.map(|(node, _)| *node);
+        if let Some(first) = first.filter(|_| self.shunned.len() >= MAX_SHUNNED) {
+            self.shunned.remove(&first);
+        }
+        self.shunned.insert(node, now + SHUNNED_FOR);
     }
 
     /// Notes a neighbour in the address book if it is time.
@@ -123,7 +181,30 @@ impl Machine {
             .count();
         let on_their_way = occupied.saturating_sub(self.links.len());
         let poor = listed + on_their_way < MIN_LISTED || self.stage != Stage::RouteFound;
-        occupied < self.config.target || (poor && occupied < self.config.cap)
+        occupied < self.config.target
+            || (occupied < self.config.cap
+                && (poor || (listed < LISTED_TARGET && !self.little_room()) || self.much_room()))
+    }
+
+    /// The share of routing nodes in view that list fewer than [`LISTED_TARGET`]: so many may have room.
+    fn roomy(&self) -> f64 {
+        let records = self.spread.store.in_view().map(|stored| &stored.record);
+        let (mut all, mut roomy) = (0u32, 0u32);
+        for record in records.filter(|record| record.roles.routes) {
+            all += 1;
+            roomy += u32::from(record.neighbours.len() < LISTED_TARGET);
+        }
+        f64::from(roomy) / f64::from(all.max(1))
+    }
+
+    /// Whether so much room is around that the last place is better used by a link.
+    pub(super) fn much_room(&self) -> bool {
+        self.roomy() > MUCH_ROOM
+    }
+
+    /// Whether newcomers would hardly find a place around here.
+    pub(super) fn little_room(&self) -> bool {
+        self.roomy() < LITTLE_ROOM
     }
 
     /// When to look again; `None` while stopping.
@@ -165,7 +246,14 @@ impl Machine {
                 timing.seek_max
             };
             self.timers.seek_pause = (self.timers.seek_pause * 2).min(longest);
-            if !self.ask_somebody() {
+            // Those around have no room, or lead nowhere and only to each other.
+            let astray = self.lacks_route() && self.timers.rewire_pause > REWIRE_FIRST;
+            let in_vain = astray || self.timers.seek_pause > timing.seek_first * 16;
+            if in_vain {
+                self.dial_from_book(1);
+            }
+            let by_seed = !in_vain && self.introducers_wanted() && self.dial_introducer();
+            if !by_seed && !self.ask_somebody() {
                 self.launch_walk();
             }
             if lonely {
@@ -177,13 +265,41 @@ impl Machine {
         }
     }
 
+    /// Whether the first links of our choice are still to be found.
+    fn introducers_wanted(&self) -> bool {
+        let chosen = self.each_link().filter(|(_, _, link)| link.chosen).count();
+        chosen < BY_SEEDS && self.config.roles.routes
+    }
+
+    /// Debuts at a seed, or past neighbour, that has not introduced us yet.
+    fn dial_introducer(&mut self) -> bool {
+        let under_way = self.introducers_under_way();
+        if under_way >= MAX_BOOK_DIALS {
+            return true;
+        }
+        let mut due = self.book.fresh(self.now.mono);
+        due.retain(|(node, addresses)| {
+            !addresses.is_empty()
+                && !self.engaged(node)
+                && !self.banned(node)
+                && !self.conns.values().any(|conn| conn.peer == *node)
+        });
+        let Some((node, addresses)) = due.choose(&mut self.rng).cloned() else {
+            return under_way > 0;
+        };
+        self.dial_known(node, addresses, Origin::Book, None);
+        true
+    }
+
+    /// Attempts to become somebody's neighbour, or to be introduced by it.
+    fn introducers_under_way(&self) -> usize {
+        let trying =
+            |conn: &&Conn| matches!(conn.phase, Phase::Debuting { .. } | Phase::Waiting { .. });
+        self.dials.len() + self.conns.values().filter(trying).count()
+    }
+
     fn dial_from_book(&mut self, most: usize) {
-        let under_way = self.dials.len()
-            + self
-                .conns
-                .values()
-                .filter(|conn| matches!(conn.phase, Phase::Debuting { .. } | Phase::Waiting { .. }))
-                .count();
+        let under_way = self.introducers_under_way();
         let room = self.config.cap.saturating_sub(self.occupied());
         let most = most.saturating_sub(under_way).min(room);
         if most == 0 {
@@ -194,6 +310,7 @@ impl Machine {
             !addresses.is_empty()
                 && !self.engaged(node)
                 && !self.banned(node)
+                && !self.shuns(node)
                 && !self.conns.values().any(|conn| conn.peer == *node)
         });
         // Forty nodes with the same list should not all begin with its first line.
@@ -263,10 +380,13 @@ impl Machine {
         if !self.lacks_route() || self.occupied() < most {
             return self.plan_rewire();
         }
-        self.timers.rewire_pause = (self.timers.rewire_pause * 2).min(REWIRE_MAX);
+        self.timers.rewire_pause = (self.timers.rewire_pause * 3 / 2).min(REWIRE_MAX);
         let listed = self.each_link().filter(|(_, _, link)| link.listed());
-        let listed: Vec<ConnId> = listed.map(|(id, _, _)| id).collect();
-        if let Some(id) = listed.choose(&mut self.rng).copied() {
+        let (rich, poor): (Vec<_>, Vec<_>) = listed
+            .map(|(id, conn, _)| (id, self.can_do_without_us(&conn.peer)))
+            .partition(|(_, rich)| *rich);
+        let choice = if rich.is_empty() { poor } else { rich };
+        if let Some((id, _)) = choice.choose(&mut self.rng).copied() {
             self.give_up(id);
         }
     }
@@ -277,7 +397,7 @@ impl Machine {
         if !self.config.originates || self.stage != Stage::ConnectedToNeighbour {
             return;
         }
-        self.timers.rewire_pause = (self.timers.rewire_pause * 2).min(REWIRE_MAX);
+        self.timers.rewire_pause = (self.timers.rewire_pause * 3 / 2).min(REWIRE_MAX);
         if self.links.len() > CONSUMER_TARGET {
             let links: Vec<ConnId> = self.links.values().copied().collect();
             if let Some(id) = links.choose(&mut self.rng).copied() {
@@ -287,15 +407,30 @@ impl Machine {
         self.seek_soon();
     }
 
+    /// Whether a node kept its link with us out of its record lately.
+    pub(super) fn shuns(&self, node: &NodeKey) -> bool {
+        self.shunned
+            .get(node)
+            .is_some_and(|until| *until > self.now.mono)
+    }
+
     /// Ends a link from this side, politely.
     pub(super) fn give_up(&mut self, id: ConnId) {
         self.send(id, Message::Goodbye(Farewell::Leaving));
         self.close(id, DownReason::Closed);
     }
 
-    /// The youngest link that may be given away.
-    fn sparable(&self) -> Option<ConnId> {
-        let spare = self.each_link().filter(|(id, _, _)| self.may_splice(*id));
+    /// Whether a neighbour lists enough others to part with us: a newcomer would be alone again.
+    fn can_do_without_us(&self, node: &NodeKey) -> bool {
+        let record = self.spread.store.get(node);
+        record.is_some_and(|record| record.neighbours.len() > MIN_LISTED)
+    }
+
+    /// The youngest link that may be given away, and whose other end can do without it.
+    pub(super) fn sparable(&self) -> Option<ConnId> {
+        let spare = self
+            .each_link()
+            .filter(|(id, conn, _)| self.may_splice(*id) && self.can_do_without_us(&conn.peer));
         spare
             .max_by_key(|(_, _, link)| link.since)
             .map(|(id, _, _)| id)

@@ -5,8 +5,9 @@
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
 
+use super::ask::Guest;
 use super::book::Origin;
-use super::conn::{Debut, Phase};
+use super::conn::{Conn, Debut, Phase};
 use super::walk::{Asker, Swap};
 use super::{ConnId, Dial, Machine, Output};
 use crate::address::Address;
@@ -41,8 +42,17 @@ const ANYWHERE: Reach = Reach { steps: 16, min: 1 };
 const NEAR: Reach = Reach { steps: 6, min: 2 };
 /// Brings far nodes into reach. Guess.
 const FAR: Reach = Reach { steps: 12, min: 4 };
+/// Out of the surroundings of the entry neighbour: whoever is found there would give away whose
+/// entry neighbour it is. Guess.
+const BEHIND_ENTRY: Reach = Reach { steps: 18, min: 8 };
 /// A node with fewer neighbours than this may be spliced in.
 pub(super) const SPLICE_BELOW: usize = 2;
+/// Links that others have looked for. Each link is somebody's choice, so two and a half are the mean; with
+/// more than this, whoever asks everybody all the time would have all places. Measured: with three,
+/// newcomers have a route two seconds later and attackers hold no less.
+const MAX_STRANGERS: usize = 4;
+/// With fewer neighbours a node that a seed introduces is given the place of another.
+const NEWCOMER_BELOW: usize = 3;
 
 impl Machine {
     /// A fresh card of our own for a new walk, which may end in a splice or not.
@@ -93,6 +103,13 @@ impl Machine {
         let Some(next) = self.next_step(None, &self.me.clone()) else {
             return;
         };
+        let over_entry = self.conns.get(&next).and_then(Conn::link);
+        let over_entry = over_entry.is_some_and(|link| !link.listed());
+        let reach = if over_entry && !splice {
+            BEHIND_ENTRY
+        } else {
+            reach
+        };
         let (id, card) = self.own_walk_card(splice);
         self.send(
             next,
@@ -106,10 +123,10 @@ impl Machine {
         );
     }
 
-    /// Sends a guest's card along one of our links.
+    /// Introduces a guest whose card has come with its debut.
     pub(super) fn introduce_guest(
         &mut self,
-        guest: ConnId,
+        conn: ConnId,
         peer: NodeKey,
         id: WalkId,
         bytes: Vec<u8>,
@@ -118,18 +135,38 @@ impl Machine {
         let card = self.read_card(&bytes, &id);
         match card.filter(|card| card.node == peer) {
             Some(card) => {
-                let Reach { steps: left, min } = ANYWHERE;
-                let walk = Walk {
-                    id,
-                    bytes,
-                    left,
-                    min,
+                let guest = Guest {
+                    conn,
+                    peer,
+                    card: bytes,
+                    dialable: card.dialable,
                     splice,
+                    // A consume-only node needs a place of another kind, of which records say nothing.
+                    tries: if card.entry_only { u32::MAX } else { 0 },
                 };
-                self.walk_on(guest, walk, card);
+                self.introduce(id, guest);
             }
-            None => self.send(guest, Message::WalkEnd { id }),
+            None => self.send(conn, Message::WalkEnd { id }),
         }
+    }
+
+    /// Shows a guest's card to somebody by a circuit, or sends it along one of our links.
+    pub(super) fn introduce(&mut self, id: WalkId, guest: Guest) {
+        let Err(guest) = self.ask_for_guest(id, guest) else {
+            return;
+        };
+        let Some(card) = self.read_card(&guest.card, &id) else {
+            return self.send(guest.conn, Message::WalkEnd { id });
+        };
+        let Reach { steps: left, min } = ANYWHERE;
+        let walk = Walk {
+            id,
+            bytes: guest.card,
+            left,
+            min,
+            splice: guest.splice,
+        };
+        self.walk_on(guest.conn, walk, card);
     }
 
     /// Somewhere to send a walk on to.
@@ -137,8 +174,12 @@ impl Machine {
         let onward = self.each_link().filter(|(id, conn, _)| {
             Some(*id) != from && conn.peer != *about && self.routes(&conn.peer)
         });
-        let onward: Vec<ConnId> = onward.map(|(id, _, _)| id).collect();
-        onward.choose(&mut self.rng).copied()
+        let (listed, entries): (Vec<_>, Vec<_>) = onward
+            .map(|(id, _, link)| (id, link.listed()))
+            .partition(|(_, listed)| *listed);
+        // Entry links lead away from what is public.
+        let onward = if listed.is_empty() { entries } else { listed };
+        onward.choose(&mut self.rng).map(|(id, _)| *id)
     }
 
     pub(super) fn on_introduction(&mut self, id: ConnId, message: Message) {
@@ -259,12 +300,21 @@ impl Machine {
     /// long the mesh has been at rest.
     fn has_place_for(&self, card: &Card, patient: bool) -> bool {
         let poor = usize::from(card.links) < SPLICE_BELOW;
-        let most = if poor || card.entry_only || patient {
+        let most = if poor || card.entry_only || patient || self.much_room() {
             self.config.cap
         } else {
             self.config.target
         };
         self.occupied() < most
+    }
+
+    /// Whether there may be one more link that others have looked for.
+    pub(super) fn takes_strangers(&self) -> bool {
+        let links = self
+            .each_link()
+            .filter(|(_, conn, link)| !link.chosen && self.routes(&conn.peer));
+        let promised = self.intro.takes.values().filter(|take| take.swap.is_none());
+        links.count() + promised.count() < MAX_STRANGERS
     }
 
     /// Offers ourselves when we have room: gives our card, and our address sealed if the other one
@@ -283,11 +333,36 @@ impl Machine {
             && !self.banned(&card.node)
             && self.intro.may_take(&card.node, from)
             && self.has_place_for(card, patient)
+            && !self.shuns(&card.node)
+            && (card.entry_only || self.takes_strangers())
             && (!card.entry_only || self.can_host(&card.node, true));
         if !fine {
             return None;
         }
         self.offer(from, *id, card, None)
+    }
+
+    /// Offers a newcomer the place of a neighbour of ours that can be missed, as seldom as for a splice.
+    pub(super) fn make_place(
+        &mut self,
+        id: &WalkId,
+        card: &Card,
+    ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+        let fine = !self.stopping
+            && self.config.roles.routes
+            && !card.entry_only
+            && usize::from(card.links) < NEWCOMER_BELOW
+            && self.can_meet(card)
+            && !self.engaged(&card.node)
+            && !self.banned(&card.node)
+            && !self.shuns(&card.node)
+            && self.intro.may_take(&card.node, Asker::Circuit);
+        let spare = self.sparable().filter(|_| fine)?;
+        let victim = self.conns.get(&spare)?.peer;
+        if !self.spread.splices.take(self.now.mono) {
+            return None;
+        }
+        self.offer(Asker::Circuit, *id, card, Some(Swap::Gives(victim)))
     }
 
     /// Keeps a slot for the card's node; gives our card, and our address sealed if it must dial.
@@ -389,6 +464,8 @@ impl Machine {
         if to != self.me {
             if let Some(next) = self.intro.paths.get(&id).map(|path| path.next) {
                 self.send(next, Message::Sealed { id, to, sealed });
+            } else {
+                self.pass_on_sealed(id, to, &sealed);
             }
             return;
         }

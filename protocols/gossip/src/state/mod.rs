@@ -230,13 +230,19 @@ struct Timers {
     rewire_pause: Duration,
     /// When to offer a neighbour to part, while there are some to spare.
     trim: Option<Duration>,
+    /// When to look whether links should be given up for such as close short cycles.
+    reweave: Duration,
 }
+
+/// Nodes that kept a link out of their record, until when they are not taken again.
+type Shunned = std::collections::BTreeMap<NodeKey, Duration>;
 
 /// One node of the mesh.
 pub struct Machine {
     config: Config,
     keys: ed25519::Keypair,
     knock: Knock,
+    shunned: Shunned,
     me: NodeKey,
     rng: ChaCha20Rng,
     verifier: Box<dyn Verifier>,
@@ -318,7 +324,9 @@ impl Machine {
                 rewire: None,
                 rewire_pause: heal::REWIRE_FIRST,
                 trim: None,
+                reweave: now.mono + trim::REWEAVE_PAUSE,
             },
+            shunned: Shunned::new(),
             stage: Stage::NotConnected,
             stopping: false,
             outputs: VecDeque::new(),
@@ -378,6 +386,7 @@ impl Machine {
             running(self.timers.publish),
             running(self.timers.rewire),
             running(self.timers.trim),
+            running(Some(self.timers.reweave)),
             self.spread.due(),
             self.intro.next_deadline(),
             self.reach.next_deadline(),
@@ -414,6 +423,9 @@ impl Machine {
             }
             if self.timers.trim.is_some_and(|at| at <= now.mono) {
                 self.trim();
+            }
+            if self.timers.reweave <= now.mono {
+                self.reweave();
             }
             self.seek();
         }

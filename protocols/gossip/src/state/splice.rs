@@ -23,6 +23,12 @@ const LINGER: Duration = Duration::from_secs(2);
 impl Machine {
     /// Whether a link may be given away.
     pub(super) fn may_splice(&self, id: ConnId) -> bool {
+        self.may_give_up(id, PROTECTED)
+    }
+
+    /// Whether a link is listed and none of those that a node keeps: its entry links, and the oldest
+    /// that it chose itself, together so many.
+    pub(super) fn may_give_up(&self, id: ConnId, protected: usize) -> bool {
         let mut chosen: Vec<(Duration, ConnId)> = self
             .each_link()
             .filter(|(_, _, link)| link.chosen)
@@ -40,7 +46,7 @@ impl Machine {
                 .is_some_and(|link| !link.ours)
         });
         let protected = others
-            .take(PROTECTED.saturating_sub(entries))
+            .take(protected.saturating_sub(entries))
             .any(|(_, kept)| *kept == id);
         let link = self.conns.get(&id).and_then(|conn| conn.link());
         !protected && link.is_some_and(|link| link.listed())
@@ -230,7 +236,8 @@ impl Machine {
             return;
         };
         let Some(take) = self.intro.takes.get_mut(&id) else {
-            return;
+            // Its place went to somebody who asked by a circuit, and whom we need not know.
+            return self.unlink(from, DownReason::Spliced, LINGER);
         };
         if take.swap != Some(Swap::GivenBy(end)) {
             return;

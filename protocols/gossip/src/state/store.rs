@@ -56,13 +56,6 @@ struct Edges {
     len: u8,
 }
 
-impl Stored {
-    /// How far away it is over edges that begin with our links, as of the last survey.
-    pub(super) fn distance(&self) -> Option<u8> {
-        self.distance
-    }
-}
-
 impl Edges {
     fn as_slice(&self) -> &[Slot] {
         &self.slots[..usize::from(self.len)]

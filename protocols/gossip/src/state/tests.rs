@@ -117,17 +117,34 @@ impl Bench {
             },
             policy: String::new(),
             country: None,
-            neighbours: Vec::new(),
+            // A listed link is in both records.
+            neighbours: vec![self.machine.me],
             issued: self.now.unix,
             expires: self.now.unix + 1800,
         };
         record.sign(&keys(n)).unwrap().bytes().to_vec()
     }
 
-    /// Node `n` dials, debuts, and is a neighbour on connection `n`.
+    /// Neighbour `n` renews its record.
+    fn renew(&mut self, n: u16) {
+        let record = self.record(n);
+        self.message(n.into(), Message::Records(vec![record]));
+    }
+
+    /// Node `n`, for whom we looked, dials, debuts, and is a neighbour on connection `n`.
+    fn chosen_neighbour(&mut self, n: u16) {
+        let peer = NodeKey::from(&keys(n).public());
+        self.machine.intro.expect(peer, self.now.mono + SECOND);
+        self.neighbour(n);
+    }
+
+    /// Node `n` dials, debuts, and is a neighbour on connection `n`. From the fourth on it was looked for.
     pub(super) fn neighbour(&mut self, n: u16) {
         let conn = ConnId(n.into());
         let peer = NodeKey::from(&keys(n).public());
+        if self.machine.links.len() >= 3 {
+            self.machine.intro.expect(peer, self.now.mono + SECOND);
+        }
         let input = Input::Connected {
             conn,
             peer,
@@ -251,6 +268,9 @@ fn a_harvester_of_addresses_learns_few() {
         if n == 9 {
             at_once = told;
         }
+        if n % 100 == 99 {
+            bench.renew(1);
+        }
         bench.pass(6 * SECOND);
     }
     assert_eq!(at_once, 4);
@@ -263,6 +283,9 @@ fn a_harvester_of_addresses_learns_few() {
     let mut told = 0;
     for n in 0..600 {
         told += reveals(&bench.walk(1 + u64::from(n % 4), 1000 + n, false));
+        if n % 100 == 99 {
+            (1..=4).for_each(|n| bench.renew(n));
+        }
         bench.pass(6 * SECOND);
     }
     assert!((12..=20).contains(&told), "{told}");
@@ -271,7 +294,7 @@ fn a_harvester_of_addresses_learns_few() {
 #[test]
 fn one_neighbour_does_not_keep_all_slots() {
     let mut bench = Bench::new(config());
-    bench.neighbour(1);
+    bench.chosen_neighbour(1);
     let taken = |outputs: &[Output]| count(outputs, |m| matches!(m, Message::Taken { .. }));
     let offers: usize = (0..6).map(|n| taken(&bench.walk(1, 100 + n, true))).sum();
     assert_eq!(offers, 2);
