@@ -5,6 +5,8 @@
 pub const OK: u8 = 0;
 /// The arguments were not understood.
 pub const USAGE: u8 = 64;
+/// A wallet is needed, and there is none.
+pub const NO_WALLET: u8 = 66;
 /// No daemon answers; or, of the daemon, an address it needs is taken.
 pub const UNAVAILABLE: u8 = 69;
 /// A bug in this program.

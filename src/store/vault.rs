@@ -568,7 +568,7 @@ fn rewrap_with(folder: &Path, old: &Unlock, new: &Unlock, cost: Cost) -> Result<
 }
 
 /// Checks that something new can be locked with it; makes a missing key file.
-fn prepare(unlock: &Unlock) -> Result<(), VaultError> {
+pub(crate) fn prepare(unlock: &Unlock) -> Result<(), VaultError> {
     match unlock {
         Unlock::Password(password) => password.check(),
         Unlock::KeyFile(path) => {
