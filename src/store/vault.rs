@@ -57,8 +57,8 @@ pub struct Password(Zeroizing<String>);
 impl Password {
     /// This text, as it is.
     #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
+    pub fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
     }
 
     /// The first line of a file.

@@ -25,6 +25,7 @@ use std::{
 };
 
 use alloy_primitives::Address;
+use zeroize::Zeroizing;
 
 pub use address::{AddressError, Written, parse_address};
 pub use keeper::{Keeper, Kept};
@@ -266,7 +267,7 @@ fn keystore_password(unlock: &Unlock) -> Result<Password, WalletError> {
                 path: path.clone(),
                 what: "is missing",
             })?;
-            Ok(Password::new(hex::encode(key.as_slice())))
+            Ok(Password::new(&Zeroizing::new(hex::encode(key.as_slice()))))
         }
     }
 }

@@ -126,7 +126,7 @@ fn other_programs_can_open_the_keystore_by_the_key_file() {
     keep(&folder.keeper());
     let key = hex::encode(fs::read(folder.file(vault::KEY_FILE)).unwrap());
     let file = fs::read(folder.file(KEYSTORE)).unwrap();
-    let wallet = keystore::read(&file, &Password::new(key)).unwrap();
+    let wallet = keystore::read(&file, &Password::new(&key)).unwrap();
     assert_eq!(wallet.address(), FIRST);
 }
 
