@@ -8,10 +8,10 @@
 //! A folder that has stores and no vault is an error: a new vault could not open
 //! them, and making one would hide that.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+mod error;
+mod password;
+
+use std::path::Path;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
@@ -23,18 +23,16 @@ use super::{
     codec::Writer,
     seal::{self, KEY_LENGTH, SealError, SealKey, derive},
 };
-use crate::datadir::{self, DataDirError};
+use crate::datadir;
+
+pub use error::VaultError;
+pub use password::{MIN_PASSWORD, Password, Unlock};
 
 /// The vault's file in the data folder.
 pub const VAULT: &str = "vault.json";
 /// The key file in the data folder, where the operator wants no password and
 /// names no other file.
 pub const KEY_FILE: &str = "store.key";
-/// Fewest characters of a new password (guess: what Argon2id makes a guesser of
-/// eight random letters pay is still years of a machine).
-pub const MIN_PASSWORD: usize = 8;
-/// Longest password that is read from a file, in bytes.
-const MAX_PASSWORD: usize = 1024;
 /// How the file names itself.
 const FORMAT: &str = "masq vault";
 /// Version of the file's format.
@@ -50,80 +48,6 @@ const MAX_COST: Cost = Cost {
     lanes: 64,
 };
 
-/// A password. Wiped when dropped; `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Zeroizing<String>);
-
-impl Password {
-    /// This text, as it is.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(Zeroizing::new(text.to_owned()))
-    }
-
-    /// The first line of a file.
-    ///
-    /// # Errors
-    ///
-    /// When the file can't be read, is readable by others, or does not begin
-    /// with a line of text.
-    pub fn from_file(path: &Path) -> Result<Self, VaultError> {
-        let unusable = |what| VaultError::PasswordFile {
-            path: path.to_owned(),
-            what,
-        };
-        let bytes = datadir::read_secret(path)?.ok_or_else(|| unusable("it does not exist"))?;
-        let line = bytes
-            .split(|&byte| byte == b'\n')
-            .next()
-            .unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            return Err(unusable("its first line is empty"));
-        }
-        if line.len() > MAX_PASSWORD {
-            return Err(unusable("its first line is too long for a password"));
-        }
-        let text = std::str::from_utf8(line).map_err(|_| unusable("it holds no text"))?;
-        Ok(Self::new(text))
-    }
-
-    /// Its bytes (UTF-8).
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
-    /// Whether it is good enough to protect something new.
-    ///
-    /// # Errors
-    ///
-    /// When it is too short.
-    pub fn check(&self) -> Result<(), VaultError> {
-        if self.0.chars().count() < MIN_PASSWORD {
-            Err(VaultError::Short)
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password([scrubbed])")
-    }
-}
-
-/// What opens a vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unlock {
-    /// A password.
-    Password(Password),
-    /// A file with 32 random bytes, mode 0600; made when a vault is made for it
-    /// and it is missing.
-    KeyFile(PathBuf),
-}
-
 /// How a vault is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
@@ -131,119 +55,6 @@ pub enum Lock {
     Password,
     /// By a key file.
     KeyFile,
-}
-
-/// Why a vault can't be made or opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VaultError {
-    /// A file can't be read or written, or others can read it.
-    #[error(transparent)]
-    Folder(#[from] DataDirError),
-    /// There is none, and no store either.
-    #[error(
-        "there is no vault in {} yet. `masq wallet generate` makes one, and so does `masqd`",
-        folder.display()
-    )]
-    None {
-        /// The data folder.
-        folder: PathBuf,
-    },
-    /// There are stores without the vault that opens them.
-    #[error(
-        "{} is there, but {VAULT}, which holds the key to it, is missing. Restore {VAULT} from a \
-         backup of the same folder; without it, nothing can open that file",
-        store.display()
-    )]
-    Missing {
-        /// A store that is there.
-        store: PathBuf,
-    },
-    /// There is one already.
-    #[error("{} is there already; it was left as it is", path.display())]
-    Exists {
-        /// The vault's file.
-        path: PathBuf,
-    },
-    /// It does not hold what was written to it.
-    #[error(
-        "{} is damaged: {what}. It was left as it is. Restore it from a backup; without it, the \
-         stores of this folder can't be opened", path.display()
-    )]
-    Damaged {
-        /// The vault's file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// A newer program wrote it.
-    #[error(
-        "{} was written by a newer version of this program. Use that one", path.display()
-    )]
-    Newer {
-        /// The vault's file.
-        path: PathBuf,
-    },
-    /// The password is not the right one.
-    #[error(
-        "the password is wrong for {}. Nothing was changed. A forgotten password can't be \
-         recovered: see `masq wallet recover --help`", path.display()
-    )]
-    WrongPassword {
-        /// The vault's file.
-        path: PathBuf,
-    },
-    /// The key file is not the right one.
-    #[error(
-        "the key in {} does not open {}. Restore the key file that belongs to it", key.display(),
-        path.display()
-    )]
-    WrongKeyFile {
-        /// The vault's file.
-        path: PathBuf,
-        /// The key file.
-        key: PathBuf,
-    },
-    /// It is locked by a password, and none was given.
-    #[error("{} is locked by a password. Give it", path.display())]
-    NeedsPassword {
-        /// The vault's file.
-        path: PathBuf,
-    },
-    /// It is locked by a key file, and a password was given.
-    #[error(
-        "{} is locked by a key file ({KEY_FILE} in the same folder, unless you named another), not \
-         by a password. Leave the password out", path.display()
-    )]
-    NeedsKeyFile {
-        /// The vault's file.
-        path: PathBuf,
-    },
-    /// The key file is missing or is none.
-    #[error(
-        "{} {what}. Restore it from a backup; without it, the stores of this folder can't be opened",
-        path.display()
-    )]
-    KeyFile {
-        /// The key file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// A password file can't be used.
-    #[error("the password file {} can't be used: {what}", path.display())]
-    PasswordFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// A new password is too short.
-    #[error("the password is too short: it needs {MIN_PASSWORD} characters or more")]
-    Short,
-    /// Nothing can be derived or sealed.
-    #[error(transparent)]
-    Seal(#[from] SealError),
 }
 
 /// What Argon2id costs.
@@ -369,7 +180,7 @@ impl VaultFile {
         Ok(datadir::write(path, &text)?)
     }
 
-    fn unwrap(&self, path: &Path, unlock: &Unlock) -> Result<MasterKey, VaultError> {
+    fn master(&self, path: &Path, unlock: &Unlock) -> Result<MasterKey, VaultError> {
         let path = path.to_owned();
         let damaged = |path, what: &str| VaultError::Damaged {
             path,
@@ -498,7 +309,7 @@ pub fn lock_of(folder: &Path) -> Result<Option<Lock>, VaultError> {
 pub fn open(folder: &Path, unlock: &Unlock) -> Result<MasterKey, VaultError> {
     let path = folder.join(VAULT);
     if let Some(file) = VaultFile::read(&path)? {
-        return file.unwrap(&path, unlock);
+        return file.master(&path, unlock);
     }
     for purpose in [Purpose::Node, Purpose::Money] {
         let store = folder.join(purpose.file_name());

@@ -4,7 +4,10 @@ mod crash;
 mod damage;
 mod migrations;
 
-use std::{collections::BTreeMap, convert::Infallible, ops::ControlFlow};
+use std::{
+    collections::BTreeMap, convert::Infallible, fs, ops::ControlFlow,
+    os::unix::fs::PermissionsExt as _,
+};
 
 use alloy_primitives::{Address, address};
 use tempfile::TempDir;

@@ -2,7 +2,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use tempfile::TempDir;
 
-use super::*;
+use super::{password::MAX_PASSWORD, *};
 
 fn password(text: &str) -> Unlock {
     Unlock::Password(Password::new(text))
