@@ -8,6 +8,9 @@
 //! | `control.token` | the bearer token of the control API | 0600 |
 //! | `control.json` | where the control API listens; gone when no daemon runs | 0600 |
 //! | `state.json` | the record's version, remembered neighbours, bans | 0600 |
+//! | `vault.json`, `store.key` | see [`crate::store::vault`] | 0600 |
+//! | `node.redb`, `money.redb` | see [`crate::store`] | 0600 |
+//! | `consuming.json` | see [`crate::wallet`] | 0600 |
 //!
 //! Every file is replaced whole: written beside, synced, renamed, the folder
 //! synced. So a crash leaves the old or the new content and nothing between.
@@ -387,7 +390,7 @@ fn read(path: &Path) -> Result<Option<Content>, DataDirError> {
 }
 
 /// As [`read`], refusing files that others can read.
-fn read_secret(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, DataDirError> {
+pub(crate) fn read_secret(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, DataDirError> {
     match read(path)? {
         Some(Content { mode, .. }) if mode & 0o077 != 0 => Err(DataDirError::Exposed {
             path: path.to_owned(),
@@ -416,7 +419,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), DataDirError> {
 }
 
 /// Replaces a file whole, mode 0600, and syncs it and its folder.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
     let failed = writing(path);
     let beside = path.with_extension("new");
     // What a crash left there may have other permissions.

@@ -3,7 +3,7 @@
 //!
 //! A request enters at [`entry`], gets a route from [`routing`], crosses the
 //! mesh in a circuit (crate `masq-cores`) and leaves it at [`exit`] on another
-//! node. [`node`] owns the libp2p Swarm and joins these parts; [`config`],
+//! node. What has to outlive the daemon is in the [`store`], and who pays and is paid in [`wallet`]. [`node`] owns the libp2p Swarm and joins these parts; [`config`],
 //! [`control`] and [`telemetry`] are what an operator sees of it.
 
 pub mod cli;
@@ -18,4 +18,6 @@ pub mod node;
 pub mod pipe;
 pub mod reach;
 pub mod routing;
+pub mod store;
 pub mod telemetry;
+pub mod wallet;

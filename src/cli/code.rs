@@ -5,6 +5,8 @@
 pub const OK: u8 = 0;
 /// The arguments were not understood.
 pub const USAGE: u8 = 64;
+/// A wallet is needed, and there is none.
+pub const NO_WALLET: u8 = 66;
 /// No daemon answers; or, of the daemon, an address it needs is taken.
 pub const UNAVAILABLE: u8 = 69;
 /// A bug in this program.
@@ -18,11 +20,12 @@ pub const IO: u8 = 74;
 pub const TEMPORARY: u8 = 75;
 /// The other side does not speak this API.
 pub const PROTOCOL: u8 = 76;
-/// The token is not accepted, or a file with a secret is not ours alone.
+/// The token or password is not accepted, or a file with a secret is not ours
+/// alone.
 pub const NO_PERMISSION: u8 = 77;
 /// The configuration has a problem.
 pub const CONFIG: u8 = 78;
-/// The daemon refused what was asked; nothing was changed.
+/// What was asked was refused; nothing was changed.
 pub const REFUSED: u8 = 1;
 /// `masq doctor` found a fault.
 pub const FAULT: u8 = 1;

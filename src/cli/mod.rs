@@ -1,9 +1,10 @@
 //! The command line `masq`: asks the daemon over the control API, shows the
 //! answer.
 //!
-//! Everything it can do goes through [`crate::control::Client`]; what it shows
-//! is in `view`, the exit codes in [`code`]. Answers go to standard output,
-//! everything else to standard error.
+//! Everything it can do goes through [`crate::control::Client`], but for
+//! `wallet`, which works on the data folder. What it shows is in `view`, the
+//! exit codes are in [`code`]. Answers go to standard output, everything else to
+//! standard error.
 
 pub mod code;
 
@@ -11,6 +12,7 @@ mod bans;
 mod doctor;
 mod text;
 mod view;
+mod wallet;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -41,14 +43,16 @@ Examples:
   masq status
   masq doctor                              what is wrong, and what to do
   masq descriptor                          the line to give to a friend
+  masq wallet generate                     make a wallet to pay with, and one to be paid
   masq neighborhood-graph --dot | dot -Tsvg > graph.svg
   masq --data-dir /var/lib/masq status     a daemon with another data folder
 
 Exit codes:
-   0  done                                 73  a file in the data folder can't be read
-   1  the daemon refused; a fault (doctor) 75  the daemon is busy or stopping
+   0  done                                 73  a file in the data folder can't be used
+   1  refused; a fault (doctor)            75  the daemon is busy, stopping or in the way
   64  arguments not understood             76  something else answers there
-  69  no daemon answers                    77  the token is not accepted
+  66  there is no wallet                   77  the token or password is not accepted
+  69  no daemon answers
 "
 )]
 struct Line {
@@ -105,6 +109,8 @@ enum Command {
         #[command(subcommand)]
         command: bans::BansCommand,
     },
+    /// Wallets: make, bring back, show; no daemon may run meanwhile
+    Wallet(wallet::WalletArgs),
     /// Stop the daemon, letting open flows finish for a while
     Shutdown {
         /// Don't wait for open flows
@@ -302,6 +308,9 @@ async fn perform(
     if matches!(line.command, Command::Doctor) {
         return doctor::perform(&folder, environment, &mut answer).await;
     }
+    if let Command::Wallet(arguments) = &line.command {
+        return wallet::perform(arguments, &folder, &mut answer).map(|()| code::OK);
+    }
     let client = Client::of_folder(&folder)?;
     ask(&client, line, &mut answer).await?;
     Ok(code::OK)
@@ -309,8 +318,8 @@ async fn perform(
 
 async fn ask(client: &Client, line: &Line, answer: &mut Answer<'_>) -> Result<(), Failure> {
     match &line.command {
-        // Handled before: it needs no daemon.
-        Command::Doctor => Ok(()),
+        // Handled before: they need no daemon.
+        Command::Doctor | Command::Wallet(_) => Ok(()),
         Command::Status { addresses } => {
             answer.show(&client.status(*addresses).await?, view::status)
         }
