@@ -363,7 +363,7 @@ impl Chain {
             gas_limit: around.gas_limit,
             gas_used: filled.gas,
             timestamp: around.timestamp,
-            extra_data: format!("masq {}", self.world.forks).into(),
+            extra_data: format!("masq {}", self.world.forks).into_bytes().into(),
             mix_hash: around.randao,
             base_fee_per_gas: Some(base_fee),
             ..header_defaults()
@@ -587,3 +587,6 @@ fn header_defaults() -> Header {
 pub(super) fn raw_bytes(tx: &SignedTx) -> alloy::primitives::Bytes {
     tx.inner().encoded_2718().into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,11 +51,6 @@ impl<'a> Params<'a> {
         self.get::<U64>(index, name).map(|n| n.to())
     }
 
-    /// The same where it may be missing.
-    pub(super) fn opt_number(&self, index: usize, name: &str) -> Result<Option<u64>, RpcError> {
-        Ok(self.opt::<U64>(index, name)?.map(|n| n.to()))
-    }
-
     /// An amount in wei, in the same forms.
     pub(super) fn wei(&self, index: usize, name: &str) -> Result<U256, RpcError> {
         self.get(index, name)

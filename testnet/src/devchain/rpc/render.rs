@@ -2,7 +2,7 @@
 //! names and forms of all fields are those of the standard.
 
 use alloy::consensus::transaction::TransactionInfo;
-use alloy::consensus::{BlockHeader, Transaction as _, TxReceipt};
+use alloy::consensus::{BlockHeader, Transaction as _};
 use alloy::primitives::U256;
 use alloy::rpc::types::{
     Block as RpcBlock, BlockTransactions, Header as RpcHeader, Log, Transaction, TransactionReceipt,

@@ -1,0 +1,9 @@
+//! The development chain through a real client, and the same tests on anvil.
+
+mod bounds;
+mod faults;
+mod money;
+mod reading;
+mod reorgs;
+mod sending;
+mod support;
