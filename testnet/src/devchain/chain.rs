@@ -1,61 +1,39 @@
 //! The chain as a pure machine: transactions in, blocks out, time handed in. It knows nothing of
 //! HTTP, JSON or faults.
 
+mod admission;
+mod history;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use alloy::consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
-use alloy::consensus::transaction::SignerRecoverable;
 use alloy::consensus::{
     EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH, Eip658Value, Header, Receipt, ReceiptEnvelope,
     Transaction, TxEnvelope,
 };
-use alloy::eips::eip2718::{Decodable2718, Encodable2718};
+use alloy::eips::eip2718::Encodable2718;
 use alloy::eips::eip7685::EMPTY_REQUESTS_HASH;
-use alloy::primitives::{Address, B256, Bloom, KECCAK256_EMPTY, U256, address, keccak256};
+use alloy::primitives::{Address, B256, Bloom, U256, address, keccak256};
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction, Output};
 use revm::database_interface::DatabaseCommit;
 
+pub use history::{Fate, Reorged};
+
 use super::blocks::{Block, Blocks, MinedTx, SignedTx};
-use super::config::{Clock, DevChainConfig, MAX_SNAPSHOTS, MAX_TRANSACTION};
+use super::config::{Clock, DevChainConfig};
 use super::error::RpcError;
 use super::evm::{self, Surroundings};
 use super::fees;
-use super::pool::{Pool, greatest_cost};
+use super::pool::Pool;
 use super::state::{Diff, Overlay, State, View};
 
 /// Gets the tips. Nobody has its key.
 const BENEFICIARY: Address = address!("000000000000000000000000000000006D617371");
-/// Greatest code that makes a contract (EIP-3860), in bytes.
-const MAX_INIT_CODE: usize = 49_152;
 /// Least gas of any transaction: where less is left in a block, it is full.
 const LEAST_GAS: u64 = 21_000;
-
-/// What becomes of the transactions in blocks that a reorganisation takes away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fate {
-    /// They wait again, and the blocks that replace theirs are empty: so they move out of the
-    /// chain, and back with the next block.
-    #[default]
-    Keep,
-    /// They are in the chain again at once, in other blocks.
-    Remine,
-    /// They are lost, as if the network had forgotten them.
-    Drop,
-}
-
-/// What a reorganisation did.
-#[derive(Debug, Clone, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Reorged {
-    /// Hashes of the blocks that are gone, oldest first.
-    pub removed: Vec<B256>,
-    /// Hashes of the blocks in their places.
-    pub added: Vec<B256>,
-    /// Transactions that were in the blocks that are gone.
-    pub transactions: Vec<B256>,
-}
 
 /// Everything that a snapshot keeps.
 #[derive(Debug, Clone, Default)]
@@ -205,9 +183,9 @@ impl Chain {
                 .saturating_add(self.world.ahead)
                 .max(parent.saturating_add(1)),
             // The jump is in the parent's time from the block after on; see `mine_one`.
-            Clock::Stepped { step, .. } => parent
-                .saturating_add(step)
-                .saturating_add(self.world.ahead),
+            Clock::Stepped { step, .. } => {
+                parent.saturating_add(step).saturating_add(self.world.ahead)
+            }
         }
     }
 
@@ -222,101 +200,6 @@ impl Chain {
             // It was no larger then than money that exists allows, so this fails only together
             // with the line above, or after what no test does: moving 2^256 wei to and fro.
             undo.credit(address, wei).ok_or_else(too_much)?;
-        }
-        Ok(())
-    }
-
-    /// Takes a signed transaction into the pool.
-    ///
-    /// # Errors
-    /// In geth's words; nothing has changed then.
-    pub(super) fn submit(&mut self, raw: &[u8]) -> Result<B256, RpcError> {
-        if raw.len() > MAX_TRANSACTION {
-            return Err(RpcError::server(format!(
-                "oversized data: transaction size {}, limit {MAX_TRANSACTION}",
-                raw.len()
-            )));
-        }
-        let tx = TxEnvelope::decode_2718_exact(raw)
-            .map_err(|error| RpcError::server(format!("rlp: {error}")))?;
-        if !evm::is_supported(&tx) {
-            return Err(RpcError::server("transaction type not supported"));
-        }
-        if self.world.pool.contains(*tx.tx_hash()) {
-            return Err(RpcError::already_known());
-        }
-        let signer = tx
-            .recover_signer()
-            .map_err(|_| RpcError::server("invalid sender"))?;
-        let tx: SignedTx = Arc::new(alloy::consensus::transaction::Recovered::new_unchecked(
-            tx, signer,
-        ));
-        self.check(&tx)?;
-        let hash = *tx.tx_hash();
-        self.world.pool.add(tx, self.config.pool)?;
-        Ok(hash)
-    }
-
-    /// Everything that makes a transaction bad by itself, in the order in which geth looks.
-    fn check(&self, tx: &SignedTx) -> Result<(), RpcError> {
-        let sender = tx.signer();
-        match tx.chain_id() {
-            None => {
-                return Err(RpcError::server(
-                    "only replay-protected (EIP-155) transactions allowed over RPC",
-                ));
-            }
-            Some(id) if id != self.config.chain_id => {
-                return Err(RpcError::wrong_chain(id, self.config.chain_id));
-            }
-            Some(_) => {}
-        }
-        if tx.is_create() && tx.input().len() > MAX_INIT_CODE {
-            return Err(RpcError::server(format!(
-                "max initcode size exceeded: code size {}, limit {MAX_INIT_CODE}",
-                tx.input().len()
-            )));
-        }
-        if tx.gas_limit() > evm::MAX_GAS {
-            return Err(RpcError::server(format!(
-                "transaction gas limit too high (cap: {}, tx: {})",
-                evm::MAX_GAS,
-                tx.gas_limit()
-            )));
-        }
-        if tx.gas_limit() > self.config.gas_limit {
-            return Err(RpcError::server("exceeds block gas limit"));
-        }
-        let (fee, tip) = (
-            tx.max_fee_per_gas(),
-            tx.max_priority_fee_per_gas()
-                .unwrap_or_else(|| tx.max_fee_per_gas()),
-        );
-        if tip > fee {
-            return Err(RpcError::tip_above_fee(sender, tip, fee));
-        }
-        let needed = evm::intrinsic_gas(tx);
-        if tx.gas_limit() < needed {
-            return Err(RpcError::intrinsic_gas(tx.gas_limit(), needed));
-        }
-        if tip < self.config.min_tip {
-            return Err(RpcError::underpriced(tip, self.config.min_tip));
-        }
-        let view = self.view();
-        let next = view.nonce(sender);
-        if tx.nonce() < next {
-            return Err(RpcError::nonce_too_low(next, tx.nonce()));
-        }
-        if view
-            .info(sender)
-            .is_some_and(|info| info.code_hash != KECCAK256_EMPTY)
-        {
-            return Err(RpcError::server("sender not an eoa"));
-        }
-        let (balance, cost) = (view.balance(sender), greatest_cost(tx));
-        let queued = self.world.pool.cost_beside(sender, tx.nonce());
-        if balance < queued.saturating_add(cost) {
-            return Err(RpcError::insufficient_funds(balance, queued, cost));
         }
         Ok(())
     }
@@ -356,9 +239,9 @@ impl Chain {
             receipts_root: calculate_receipt_root(
                 &txs.iter().map(|tx| &tx.receipt).collect::<Vec<_>>(),
             ),
-            logs_bloom: txs.iter().fold(Bloom::ZERO, |bloom, tx| {
-                bloom | *tx.receipt.logs_bloom()
-            }),
+            logs_bloom: txs
+                .iter()
+                .fold(Bloom::ZERO, |bloom, tx| bloom | *tx.receipt.logs_bloom()),
             number: around.number,
             gas_limit: around.gas_limit,
             gas_used: filled.gas,
@@ -445,76 +328,6 @@ impl Chain {
             world.pool.forget_below(sender, next);
         }
     }
-
-    /// Takes the newest `depth` blocks away and puts as many others in their places.
-    ///
-    /// # Errors
-    /// When `depth` is zero, or would reach a finalized block or one whose state is gone; nothing
-    /// has changed then.
-    pub(super) fn reorg(&mut self, depth: u64, fate: Fate, now: u64) -> Result<Reorged, RpcError> {
-        let head = self.head().header.number;
-        let deepest = (head - self.finalized(head)).min(self.world.history.len() as u64);
-        if depth == 0 || depth > deepest {
-            return Err(RpcError::params(format!(
-                "a reorganisation of {depth} blocks is not possible: 1 to {deepest} are not final"
-            )));
-        }
-        let mut removed = Vec::new();
-        for _ in 0..depth {
-            if let (Some(block), Some(undo)) =
-                (self.world.blocks.pop(), self.world.history.pop_back())
-            {
-                self.world.state.apply(undo);
-                removed.push(block);
-            }
-        }
-        removed.reverse();
-        self.world.forks = self.world.forks.saturating_add(1);
-        let mut transactions = Vec::new();
-        for tx in removed.iter().flat_map(|block| &block.txs) {
-            transactions.push(tx.hash());
-            if fate != Fate::Drop {
-                self.world.pool.put_back(tx.tx.clone());
-            }
-        }
-        let mut added = Vec::new();
-        for _ in 0..depth {
-            self.mine_one(now, fate != Fate::Remine);
-            added.push(self.head().hash);
-        }
-        Ok(Reorged {
-            removed: removed.iter().map(|block| block.hash).collect(),
-            added,
-            transactions,
-        })
-    }
-
-    /// Remembers everything as it is. Beyond [`MAX_SNAPSHOTS`] the oldest is forgotten.
-    pub(super) fn snapshot(&mut self) -> u64 {
-        let id = self.next_snapshot;
-        self.next_snapshot = self.next_snapshot.saturating_add(1);
-        self.snapshots.insert(id, self.world.clone());
-        while self.snapshots.len() > MAX_SNAPSHOTS {
-            self.snapshots.pop_first();
-        }
-        id
-    }
-
-    /// Makes everything as it was at a snapshot; that one and later ones are used up. `false` when
-    /// it is not known.
-    pub(super) fn revert(&mut self, id: u64) -> bool {
-        let mut later = self.snapshots.split_off(&id);
-        match later.remove(&id) {
-            Some(world) => {
-                self.world = world;
-                true
-            }
-            None => {
-                self.snapshots.append(&mut later);
-                false
-            }
-        }
-    }
 }
 
 /// What a block was filled with.
@@ -587,6 +400,3 @@ fn header_defaults() -> Header {
 pub(super) fn raw_bytes(tx: &SignedTx) -> alloy::primitives::Bytes {
     tx.inner().encoded_2718().into()
 }
-
-#[cfg(test)]
-mod tests;

@@ -16,6 +16,7 @@ use alloy::transports::http::reqwest;
 use serde::Deserialize;
 
 use super::error::DevChainError;
+pub use super::interfaces::{Disperse, Permit, TestToken};
 
 /// What was compiled from `testnet/contracts/TestToken.sol`.
 const TOKEN: &str = include_str!("../../contracts/TestToken.json");
@@ -37,58 +38,6 @@ const GAS_TRANSFER: u64 = 21_000;
 const GAS_MINT: u64 = 150_000;
 /// Gas that each of the two contracts takes to make (about 900,000), and room.
 const GAS_DEPLOY: u64 = 3_000_000;
-
-alloy::sol! {
-    /// What is used of `TestToken.sol`.
-    #[sol(rpc)]
-    #[derive(Debug)]
-    interface TestToken {
-        /// A payment.
-        event Transfer(address indexed from, address indexed to, uint256 value);
-        /// Name for people.
-        function name() external view returns (string);
-        /// Short name.
-        function symbol() external view returns (string);
-        /// Decimal places of the unit.
-        function decimals() external view returns (uint8);
-        /// All there is.
-        function totalSupply() external view returns (uint256);
-        /// What an account has.
-        function balanceOf(address account) external view returns (uint256);
-        /// What one account may take from another.
-        function allowance(address owner, address spender) external view returns (uint256);
-        /// The next permit of an account.
-        function nonces(address owner) external view returns (uint256);
-        /// Makes tokens; for the deployer.
-        function mint(address to, uint256 value) external;
-        /// Pays.
-        function transfer(address to, uint256 value) external returns (bool);
-        /// Takes what was allowed.
-        function transferFrom(address from, address to, uint256 value) external returns (bool);
-        /// Allows.
-        function approve(address spender, uint256 value) external returns (bool);
-    }
-
-    /// What is used of `Disperse.sol`.
-    #[sol(rpc)]
-    #[derive(Debug)]
-    interface Disperse {
-        /// Pays many with the caller's tokens, of which it was allowed enough.
-        function disperseToken(address token, address[] calldata to, uint256[] calldata amounts) external;
-        /// The same with an approval by signature.
-        function disperseTokenWithPermit(address token, address[] calldata to, uint256[] calldata amounts, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external;
-    }
-
-    /// What the owner of tokens signs for a permit (EIP-2612).
-    #[derive(Debug)]
-    struct Permit {
-        address owner;
-        address spender;
-        uint256 value;
-        uint256 nonce;
-        uint256 deadline;
-    }
-}
 
 /// Where the contracts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,7 +262,9 @@ impl Faucet {
             hashes.push(*sent.tx_hash());
         }
         // Where blocks come by themselves one more does no harm.
-        let mine = self.provider.raw_request::<_, serde_json::Value>("evm_mine".into(), ());
+        let mine = self
+            .provider
+            .raw_request::<_, serde_json::Value>("evm_mine".into(), ());
         ask(what, mine).await?;
         let mut receipts = Vec::new();
         for hash in hashes {

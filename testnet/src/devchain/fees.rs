@@ -76,9 +76,7 @@ pub(super) fn history(
     if count == 0 {
         return Ok(FeeHistory::default());
     }
-    let first = newest
-        .saturating_sub(count - 1)
-        .max(chain.blocks().first());
+    let first = newest.saturating_sub(count - 1).max(chain.blocks().first());
     let blocks: Vec<_> = (first..=newest)
         .filter_map(|number| chain.blocks().get(number))
         .collect();

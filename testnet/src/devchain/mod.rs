@@ -21,6 +21,7 @@ mod evm;
 mod faults;
 mod fees;
 mod handle;
+mod interfaces;
 mod pool;
 mod rpc;
 mod server;

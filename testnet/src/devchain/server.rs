@@ -183,8 +183,8 @@ async fn carry_out(
         _ => {}
     }
     // The EVM runs here and now: a call is bounded by the gas of a transaction.
-    let result = Params::of(params)
-        .and_then(|params| shared.lock().answer(method, params, system_time()));
+    let result =
+        Params::of(params).and_then(|params| shared.lock().answer(method, params, system_time()));
     match fault {
         Some(Fault::FailAfter(failure)) => Ok(Err(failure.into())),
         Some(Fault::CloseAfter) => Err(Broken::Close),
@@ -270,7 +270,10 @@ async fn http(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Closed> {
     if request.method() != Method::POST {
-        return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "POST JSON-RPC here\n"));
+        return Ok(plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "POST JSON-RPC here\n",
+        ));
     }
     let body = match Limited::new(request.into_body(), MAX_BODY).collect().await {
         Ok(body) => body.to_bytes(),

@@ -42,7 +42,8 @@ async fn nonsense_is_answered() {
     assert_eq!(code(json!([])).await, -32_600);
     assert_eq!(code(json!({})).await, -32_600);
     assert_eq!(code(json!("hello")).await, -32_600);
-    let call = |params| json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getBalance", "params": params });
+    let call =
+        |params| json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getBalance", "params": params });
     assert_eq!(code(call(json!({ "address": 1 }))).await, -32_602);
     assert_eq!(code(call(json!([]))).await, -32_602);
     assert_eq!(code(call(json!(["0x12"]))).await, -32_602);
@@ -160,5 +161,8 @@ async fn a_configuration_that_cannot_be_is_refused() {
     })
     .await
     .unwrap_err();
-    assert!(refused.to_string().contains("cannot listen on"), "{refused}");
+    assert!(
+        refused.to_string().contains("cannot listen on"),
+        "{refused}"
+    );
 }

@@ -227,11 +227,16 @@ async fn a_range_of_logs_is_bounded_in_blocks_and_in_logs() {
     })
     .await;
     let (first, last) = three_payments(&chain).await;
-    let look = async |from: u64, to: u64| chain.rpc.get_logs(&Filter::new().select(from..=to)).await;
+    let look =
+        async |from: u64, to: u64| chain.rpc.get_logs(&Filter::new().select(from..=to)).await;
     let too_many = look(first, last).await.unwrap_err();
     let answer = too_many.as_error_resp().unwrap();
     assert_eq!(answer.code, -32_005);
-    assert!(answer.message.starts_with("query returned more than 2 results"));
+    assert!(
+        answer
+            .message
+            .starts_with("query returned more than 2 results")
+    );
     assert_eq!(look(first, first + 1).await.unwrap().len(), 2);
     let wide = words(look(first - 1, last).await);
     assert_eq!(wide, "range 4 exceeds limit of 3");

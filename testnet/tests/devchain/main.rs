@@ -1,4 +1,5 @@
 //! The development chain through a real client, and the same tests on anvil.
+#![allow(clippy::unwrap_used)]
 
 mod bounds;
 mod faults;

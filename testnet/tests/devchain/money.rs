@@ -94,14 +94,7 @@ async fn a_transfer_is_seen_by_whoever_looks_for_it(chain: Chain) {
     let found = chain.rpc.get_logs(&to(HOPS[0])).await.unwrap();
     assert_eq!(found, receipt.logs());
     assert!(!found[0].removed);
-    assert!(
-        chain
-            .rpc
-            .get_logs(&to(HOPS[1]))
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(chain.rpc.get_logs(&to(HOPS[1])).await.unwrap().is_empty());
     let by_hash = to(HOPS[0]).at_block_hash(receipt.block_hash.unwrap());
     assert_eq!(chain.rpc.get_logs(&by_hash).await.unwrap(), found);
     let before = to(HOPS[0]).to_block(block - 1);
@@ -234,7 +227,11 @@ async fn one_transaction_pays_many_with_a_permit(chain: Chain) {
         .await;
     assert!(receipt.status());
     assert_eq!(payments(&receipt).len(), 3);
-    assert!(payments(&receipt).iter().all(|paid| paid.0 == payer.address()));
+    assert!(
+        payments(&receipt)
+            .iter()
+            .all(|paid| paid.0 == payer.address())
+    );
     // A permit is good once.
     let again = chain
         .include(&payer.call(1, contracts.disperse, pay([1, 2, 3])))

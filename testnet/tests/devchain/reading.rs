@@ -29,7 +29,11 @@ async fn a_chain_says_who_it_is(chain: Chain) {
     assert_eq!(chain.rpc.get_chain_id().await.unwrap(), CHAIN_ID);
     assert_eq!(chain.rpc.get_net_version().await.unwrap(), CHAIN_ID);
     let version = chain.rpc.get_client_version().await.unwrap();
-    let expected = if chain.is_anvil() { "anvil/" } else { "masq-devchain/" };
+    let expected = if chain.is_anvil() {
+        "anvil/"
+    } else {
+        "masq-devchain/"
+    };
     assert!(version.starts_with(expected), "{version}");
     let syncing = chain.control("eth_syncing", json!([])).await;
     assert_eq!(syncing, json!(false));
@@ -161,7 +165,10 @@ async fn blocks_come_with_hashes_or_whole_transactions(chain: Chain) {
         full.header.transactions_root
     );
     let parent = chain.rpc.get_block_by_hash(full.header.parent_hash).await;
-    assert_eq!(parent.unwrap().unwrap().header.number, full.header.number - 1);
+    assert_eq!(
+        parent.unwrap().unwrap().header.number,
+        full.header.number - 1
+    );
     let receipts = chain.rpc.get_block_receipts(BlockId::hash(hash)).await;
     assert_eq!(receipts.unwrap().unwrap(), [receipt]);
 }
@@ -197,7 +204,10 @@ async fn a_batch_is_answered_in_order(chain: Chain) {
     assert_eq!(answers[0]["id"], "a");
     assert_eq!(answers[0]["result"], "0x7a69");
     assert_eq!(answers[1]["error"]["code"], -32_601);
-    assert_eq!((&answers[2]["id"], &answers[2]["result"]), (&json!(3), &json!("0x0")));
+    assert_eq!(
+        (&answers[2]["id"], &answers[2]["result"]),
+        (&json!(3), &json!("0x0"))
+    );
 }
 
 /// Sends JSON as it is, and takes the answer.

@@ -75,10 +75,7 @@ async fn blocks_become_final(chain: Chain) {
     let finality = DevChainConfig::default().finality;
     assert_eq!(tagged(BlockNumberOrTag::Latest).await, number);
     assert_eq!(tagged(BlockNumberOrTag::Earliest).await, 0);
-    assert_eq!(
-        tagged(BlockNumberOrTag::Finalized).await,
-        number - finality
-    );
+    assert_eq!(tagged(BlockNumberOrTag::Finalized).await, number - finality);
     let safe = tagged(BlockNumberOrTag::Safe).await;
     assert!(number - finality < safe && safe < number);
 

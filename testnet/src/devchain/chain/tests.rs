@@ -15,7 +15,12 @@ use crate::devchain::config::ETHER;
 /// What can happen.
 #[derive(Debug, Clone)]
 enum Step {
-    Send { who: usize, ahead: u64, fee: u128, wei: u128 },
+    Send {
+        who: usize,
+        ahead: u64,
+        fee: u128,
+        wei: u128,
+    },
     Resend,
     DropOne,
     Mine(u64),
@@ -91,7 +96,12 @@ impl World {
 
     fn take(&mut self, step: Step) {
         match step {
-            Step::Send { who, ahead, fee, wei } => {
+            Step::Send {
+                who,
+                ahead,
+                fee,
+                wei,
+            } => {
                 let raw = self.signed(who, ahead, fee, wei);
                 let _ = self.chain.submit(&raw);
                 self.sent.push(raw);
@@ -127,8 +137,7 @@ impl World {
     fn check(&self, funded: U256) {
         let chain = &self.chain;
         let head = chain.head().header.number;
-        let mut balances: BTreeMap<Address, U256> =
-            chain.config.genesis.iter().copied().collect();
+        let mut balances: BTreeMap<Address, U256> = chain.config.genesis.iter().copied().collect();
         balances.insert(SHOP, funded);
         let mut nonces: BTreeMap<Address, u64> = BTreeMap::new();
         let mut seen = BTreeSet::new();
@@ -167,11 +176,14 @@ impl World {
         for key in &self.keys {
             let next = nonces.get(&key.address()).copied().unwrap_or_default();
             assert!(chain.pool().next_nonce(key.address(), next) >= next);
-            assert_eq!(chain.pool().next_nonce(key.address(), 0), if next == 0 {
-                chain.pool().next_nonce(key.address(), next)
-            } else {
-                0
-            });
+            assert_eq!(
+                chain.pool().next_nonce(key.address(), 0),
+                if next == 0 {
+                    chain.pool().next_nonce(key.address(), next)
+                } else {
+                    0
+                }
+            );
         }
     }
 }

@@ -94,7 +94,9 @@ pub(super) fn estimate(
             Ok(_) | Err(_) => too_little = next,
         }
         // Far above what is enough, halving the whole range would take long.
-        next = too_little.midpoint(enough).min(too_little.saturating_mul(2));
+        next = too_little
+            .midpoint(enough)
+            .min(too_little.saturating_mul(2));
     }
     Ok(enough)
 }

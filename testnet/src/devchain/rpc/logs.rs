@@ -42,9 +42,7 @@ fn refuse_range(style: RangeRefusal, asked: u64, limit: u64) -> RpcError {
             -32_614,
             format!("eth_getLogs is limited to a {} range", thousands(limit)),
         ),
-        RangeRefusal::Infura => {
-            RpcError::params(format!("range {asked} exceeds limit of {limit}"))
-        }
+        RangeRefusal::Infura => RpcError::params(format!("range {asked} exceeds limit of {limit}")),
         RangeRefusal::Geth => RpcError::server("block range is bigger than maxBlockRange"),
     }
 }

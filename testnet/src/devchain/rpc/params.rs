@@ -36,13 +36,11 @@ impl<'a> Params<'a> {
         }
     }
 
-    pub(super) fn get<T: DeserializeOwned>(
-        &self,
-        index: usize,
-        name: &str,
-    ) -> Result<T, RpcError> {
+    pub(super) fn get<T: DeserializeOwned>(&self, index: usize, name: &str) -> Result<T, RpcError> {
         self.opt(index, name)?.ok_or_else(|| {
-            RpcError::params(format!("missing value for required argument {index} ({name})"))
+            RpcError::params(format!(
+                "missing value for required argument {index} ({name})"
+            ))
         })
     }
 

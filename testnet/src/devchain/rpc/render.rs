@@ -111,17 +111,25 @@ fn size(block: &Block) -> usize {
 }
 
 /// The logs of one transaction.
-pub(super) fn logs<'a>(block: &'a Block, index: usize, tx: &'a MinedTx) -> impl Iterator<Item = Log> + 'a {
-    tx.receipt.logs().iter().zip(0_u64..).map(move |(log, n)| Log {
-        inner: log.clone(),
-        block_hash: Some(block.hash),
-        block_number: Some(block.header.number),
-        block_timestamp: Some(block.header.timestamp),
-        transaction_hash: Some(tx.hash()),
-        transaction_index: Some(index as u64),
-        log_index: Some(tx.first_log.saturating_add(n)),
-        removed: false,
-    })
+pub(super) fn logs<'a>(
+    block: &'a Block,
+    index: usize,
+    tx: &'a MinedTx,
+) -> impl Iterator<Item = Log> + 'a {
+    tx.receipt
+        .logs()
+        .iter()
+        .zip(0_u64..)
+        .map(move |(log, n)| Log {
+            inner: log.clone(),
+            block_hash: Some(block.hash),
+            block_number: Some(block.header.number),
+            block_timestamp: Some(block.header.timestamp),
+            transaction_hash: Some(tx.hash()),
+            transaction_index: Some(index as u64),
+            log_index: Some(tx.first_log.saturating_add(n)),
+            removed: false,
+        })
 }
 
 /// A receipt.
