@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::devchain::DevChainError;
 use crate::fetch::FetchError;
 
 /// What went wrong, and where to look next.
@@ -145,6 +146,17 @@ pub enum TestnetError {
         checks: usize,
         /// The first of them.
         first: String,
+    },
+
+    /// The chain to pay on did not start, or did not do what it was asked to.
+    #[error(transparent)]
+    Chain(#[from] DevChainError),
+
+    /// The chain to pay on has ended although nobody asked it to.
+    #[error("anvil ended by itself ({status})")]
+    ChainEnded {
+        /// How it ended.
+        status: String,
     },
 
     /// The user asked to stop before the work was done.
