@@ -194,8 +194,13 @@ pub struct ChainArgs {
     /// Seconds between blocks; 0 mines only when told to
     #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = block_time)]
     pub block_time: Duration,
-    /// Blocks that are not final yet
-    #[arg(long, default_value_t = 8, value_name = "BLOCKS")]
+    /// Blocks that are not final yet, up to 10,000
+    #[arg(
+        long,
+        default_value_t = 8,
+        value_name = "BLOCKS",
+        value_parser = clap::value_parser!(u64).range(..=10_000)
+    )]
     pub finality: u64,
     /// Run anvil instead, with the same contracts
     #[arg(long, conflicts_with = "finality")]

@@ -184,7 +184,7 @@ impl TestnetError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Options(_) => 64,
+            Self::Options(_) | Self::Chain(DevChainError::Config(_)) => 64,
             Self::AlreadyUp { .. } | Self::NotUp | Self::Down { .. } => 69,
             Self::Background { code, .. } => *code,
             Self::File { .. } => 73,

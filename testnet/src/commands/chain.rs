@@ -17,6 +17,10 @@ enum Running {
 impl Running {
     async fn start(args: &ChainArgs) -> Result<Self, TestnetError> {
         if args.anvil {
+            if args.block_time.subsec_nanos() != 0 {
+                let reason = "anvil takes whole seconds only; give --block-time a whole number";
+                return Err(TestnetError::Options(reason.to_owned()));
+            }
             let config = AnvilConfig {
                 program: args.anvil_program.clone(),
                 port: args.port,
@@ -31,6 +35,8 @@ impl Running {
             listen,
             block_time: args.block_time,
             finality: args.finality,
+            states_kept: defaults.states_kept.max(args.finality),
+            blocks_kept: defaults.blocks_kept.max(args.finality),
             ..defaults
         };
         DevChain::start(config)
@@ -103,10 +109,10 @@ fn announce(out: Out<'_>, url: &str, faucet: &Faucet, machine: bool) -> std::io:
         let report = json!({
             "url": url,
             "chain_id": faucet.chain_id(),
-            "token": contracts.token,
-            "disperse": contracts.disperse,
+            "token": contracts.token.to_string(),
+            "disperse": contracts.disperse.to_string(),
             "since_block": contracts.since,
-            "faucet": faucet.address(),
+            "faucet": faucet.address().to_string(),
             "faucet_key": FAUCET_KEY,
         });
         writeln!(out, "{report}")?;
