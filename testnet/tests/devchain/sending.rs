@@ -294,3 +294,52 @@ async fn kinds_that_settlement_does_not_use_are_refused() {
     let status = chain.control("txpool_status", json!([])).await;
     assert_eq!(status, json!({ "pending": "0x0", "queued": "0x0" }));
 }
+
+#[tokio::test]
+async fn anvil_differs_where_the_page_says_so() {
+    let Some(chain) = Chain::anvil().await else {
+        return;
+    };
+    // Less than ten per cent replaces.
+    let payer = chain.account().await;
+    chain
+        .send(&with_fees(&payer, 10 * GWEI, GWEI))
+        .await
+        .unwrap();
+    let little_more = with_fees(&payer, 10_600_000_000, 1_060_000_000);
+    chain.send(&little_more).await.unwrap();
+    // What waits does not count against the balance.
+    let payer = chain.account().await;
+    for nonce in 0..2 {
+        let tx = payer.pay(nonce, SOMEBODY, PURSE * 6 / 10);
+        chain.send(&tx).await.unwrap();
+    }
+    // More gas than EIP-7825 allows a transaction.
+    let payer = chain.account().await;
+    let greedy = payer.sign(TxEip1559 {
+        to: TxKind::Call(SOMEBODY),
+        gas_limit: 20_000_000,
+        ..transaction()
+    });
+    chain.send(&greedy).await.unwrap();
+    // A fee below the base fee is refused.
+    let payer = chain.account().await;
+    chain.set_next_base_fee(20 * GWEI).await;
+    let refused = words(chain.send(&payer.pay(0, SOMEBODY, 1)).await);
+    assert!(refused.contains("base fee"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_transaction_gets_no_more_gas_than_the_rules_allow() {
+    let chain = Chain::dev().await;
+    let payer = chain.account().await;
+    let greedy = payer.sign(TxEip1559 {
+        to: TxKind::Call(SOMEBODY),
+        gas_limit: 16_777_217,
+        ..transaction()
+    });
+    assert_eq!(
+        words(chain.send(&greedy).await),
+        "transaction gas limit too high (cap: 16777216, tx: 16777217)"
+    );
+}
