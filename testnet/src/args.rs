@@ -227,7 +227,9 @@ fn block_time(text: &str) -> Result<Duration, String> {
         Ok(seconds) if (0.0..=MAX_BLOCK_TIME).contains(&seconds) => {
             Ok(Duration::from_secs_f64(seconds))
         }
-        _ => Err(format!("not a number of seconds from 0 to {MAX_BLOCK_TIME}")),
+        _ => Err(format!(
+            "not a number of seconds from 0 to {MAX_BLOCK_TIME}"
+        )),
     }
 }
 
