@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -42,6 +43,8 @@ pub enum Command {
     Stress(crate::stress::StressArgs),
     /// Flood a node of a mesh and watch it go on
     Attack(crate::attack::AttackArgs),
+    /// Run a chain for development and nothing else
+    Chain(ChainArgs),
     /// Serve the built-in web server and nothing else
     ServeWeb(ServeWebArgs),
     /// Be one node of a mesh of containers
@@ -182,6 +185,54 @@ pub struct BenchArgs {
     pub json: bool,
 }
 
+/// Arguments of `chain`.
+#[derive(Debug, Clone, Args)]
+pub struct ChainArgs {
+    /// Port on 127.0.0.1; 0 for a free one
+    #[arg(long, default_value_t = 8545)]
+    pub port: u16,
+    /// Seconds between blocks; 0 mines only when told to
+    #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = block_time)]
+    pub block_time: Duration,
+    /// Blocks that are not final yet, up to 10,000
+    #[arg(
+        long,
+        default_value_t = 8,
+        value_name = "BLOCKS",
+        value_parser = clap::value_parser!(u64).range(..=10_000)
+    )]
+    pub finality: u64,
+    /// Run anvil instead, with the same contracts
+    #[arg(long, conflicts_with = "finality")]
+    pub anvil: bool,
+    /// The anvil program
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "MASQ_ANVIL",
+        default_value = "anvil",
+        hide_env_values = true
+    )]
+    pub anvil_program: PathBuf,
+    /// Machine-readable output: one line, once the chain is ready
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Longest time between blocks: an hour, more than any chain has.
+const MAX_BLOCK_TIME: f64 = 3_600.0;
+
+fn block_time(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=MAX_BLOCK_TIME).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err(format!(
+            "not a number of seconds from 0 to {MAX_BLOCK_TIME}"
+        )),
+    }
+}
+
 /// Arguments of `serve-web`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeWebArgs {
@@ -231,6 +282,15 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_time_between_blocks_is_in_seconds() {
+        assert_eq!(block_time("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(block_time("0"), Ok(Duration::ZERO));
+        for bad in ["-1", "", "NaN", "inf", "3601", "1s"] {
+            assert!(block_time(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

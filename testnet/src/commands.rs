@@ -1,5 +1,7 @@
 //! The commands of `masq-testnet`: arguments in, library calls, text out.
 
+mod chain;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command as Process};
 use tokio::signal::unix::{SignalKind, signal};
+
+pub use chain::chain;
 
 use crate::args::{
     BenchArgs, DemoArgs, DownArgs, MeshArgs, Ready, ServeWebArgs, StatusArgs, UpArgs,

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::devchain::DevChainError;
 use crate::fetch::FetchError;
 
 /// What went wrong, and where to look next.
@@ -147,6 +148,17 @@ pub enum TestnetError {
         first: String,
     },
 
+    /// The chain to pay on did not start, or did not do what it was asked to.
+    #[error(transparent)]
+    Chain(#[from] DevChainError),
+
+    /// The chain to pay on has ended although nobody asked it to.
+    #[error("anvil ended by itself ({status})")]
+    ChainEnded {
+        /// How it ended.
+        status: String,
+    },
+
     /// The user asked to stop before the work was done.
     #[error("stopped by request")]
     Interrupted,
@@ -172,7 +184,7 @@ impl TestnetError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Options(_) => 64,
+            Self::Options(_) | Self::Chain(DevChainError::Config(_)) => 64,
             Self::AlreadyUp { .. } | Self::NotUp | Self::Down { .. } => 69,
             Self::Background { code, .. } => *code,
             Self::File { .. } => 73,

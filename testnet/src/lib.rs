@@ -7,7 +7,7 @@
 //! [`web`] is a destination and [`fetch`] a client; [`between`] parts nodes from each
 //! other. [`demo`], [`mod@bench`], [`stress`] and [`attack`] are built from these;
 //! [`container`] is the counterpart for Docker. [`simulate`] needs no processes: it
-//! runs the pure machines in virtual time. How the mesh itself works is not here but
+//! runs the pure machines in virtual time. [`devchain`] is a chain to pay on. How the mesh itself works is not here but
 //! in the crate `masq` and below.
 
 pub mod args;
@@ -18,6 +18,7 @@ pub mod client;
 pub mod commands;
 pub mod container;
 pub mod demo;
+pub mod devchain;
 pub mod error;
 pub mod fetch;
 pub mod keys;

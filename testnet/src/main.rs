@@ -64,6 +64,7 @@ fn run(command: Command) -> ExitCode {
             Command::Bench(args) => commands::bench(args, &mut out).await,
             Command::Stress(args) => commands::stress(args, &mut out).await,
             Command::Attack(args) => commands::attack(args, &mut out).await,
+            Command::Chain(args) => commands::chain(args, &mut out).await,
             Command::ServeWeb(args) => commands::serve_web(args, &mut out).await,
             Command::ContainerHealth => match container::healthy().await {
                 Ok(true) => Ok(()),
