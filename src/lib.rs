@@ -3,7 +3,8 @@
 //!
 //! A request enters at [`entry`], gets a route from [`routing`], crosses the
 //! mesh in a circuit (crate `masq-cores`) and leaves it at [`exit`] on another
-//! node. [`node`] owns the libp2p Swarm and joins these parts; [`config`],
+//! node. [`ledger`] has the books of what is owed for it.
+//! [`node`] owns the libp2p Swarm and joins these parts; [`config`],
 //! [`control`] and [`telemetry`] are what an operator sees of it.
 
 pub mod cli;
@@ -14,6 +15,7 @@ pub mod datadir;
 pub mod doctor;
 pub mod entry;
 pub mod exit;
+pub mod ledger;
 pub mod node;
 pub mod pipe;
 pub mod reach;
