@@ -3,10 +3,11 @@
 //!
 //! A request enters at [`entry`], gets a route from [`routing`], crosses the
 //! mesh in a circuit (crate `masq-cores`) and leaves it at [`exit`] on another
-//! node. [`ledger`] has the books of what is owed for it.
+//! node. [`ledger`] has the books of what is owed for it, and [`chain`] pays it.
 //! [`node`] owns the libp2p Swarm and joins these parts; [`config`],
 //! [`control`] and [`telemetry`] are what an operator sees of it.
 
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -39,6 +39,7 @@ mod thresholds;
 
 pub use codec::{DecodeError, Reader, Writer};
 pub use free::{FreePool, MAX_SOURCES};
+pub(crate) use journal::load;
 pub use journal::{Batch, Change, Journal, JournalError, MemoryJournal, Table};
 pub use limits::Limits;
 pub use money::{GWEI, Round, TOKEN, Tokens, mul_div};

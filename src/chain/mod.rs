@@ -1,0 +1,3 @@
+//! The EVM side.
+
+pub mod engine;
