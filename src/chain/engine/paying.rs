@@ -11,7 +11,7 @@ use super::io::{Event, Halt, Now, Output, Payment, TxRequest, View};
 use super::live::Live;
 use super::plan::{self, NoPlan, Plan};
 use super::{Engine, Phase, Signing};
-use crate::ledger::Batch;
+use crate::ledger::{Batch, Wei};
 
 const DAY: u64 = 86_400;
 
@@ -265,7 +265,19 @@ impl Engine {
         }
     }
 
+    /// What a payment holds up: its own value, and that of all behind it, which can't come into a
+    /// block before it. A raised fee is at most 5 % of that; by its own value alone, a small
+    /// payment that was signed when gas was cheap could block large ones for ever.
+    fn held_up_by(&self, nonce: u64) -> Wei {
+        let behind = self
+            .live
+            .range(nonce..)
+            .map(|(_, live)| live.intent.value());
+        behind.fold(0, Wei::saturating_add)
+    }
+
     fn raise(&mut self, now: Now, view: &View, nonce: u64) {
+        let value = self.held_up_by(nonce);
         let (config, fees) = (&self.config, &view.fees);
         let Some(live) = self.live.get_mut(&nonce) else {
             return;
@@ -290,7 +302,7 @@ impl Engine {
         if !due {
             return;
         }
-        let (gas, value) = (live.intent.gas, live.intent.value());
+        let gas = live.intent.gas;
         let room = live.intent.variants.len() < MAX_VARIANTS;
         let higher = fees::bumped(config, fees, gas, value, price).filter(|_| room);
         match higher {
@@ -328,7 +340,7 @@ impl Engine {
         // No market price is at hand; an eighth more replaces what was sent, and later bumps do
         // the rest.
         let fees = super::Fees::default();
-        let (gas, value) = (live.intent.gas, live.intent.value());
+        let (gas, value) = (live.intent.gas, self.held_up_by(nonce));
         match fees::bumped(&self.config, &fees, gas, value, old) {
             Some(price) => self.sign_variant(nonce, price, true),
             None => self.tell(Event::Stuck { nonce }),
