@@ -82,6 +82,7 @@ impl Tx {
 pub(super) struct Mined {
     pub tx: Tx,
     pub success: bool,
+    pub moved: bool,
 }
 
 #[derive(Clone)]
@@ -127,6 +128,8 @@ pub(super) struct Chain {
     pub coins: u128,
     /// The token refuses transfers.
     pub token_stops: bool,
+    /// The token says that it has moved what it has not.
+    pub token_lies: bool,
     salt: u64,
     /// The state after each block.
     states: Vec<State>,
@@ -141,6 +144,7 @@ impl Chain {
             tokens: TOKEN,
             coins: TOKEN,
             token_stops: false,
+            token_lies: false,
             salt: 0,
             states: vec![State::default()],
         };
@@ -176,8 +180,9 @@ impl Chain {
             let covered = state.moved_in_all() + moves <= self.tokens;
             let allowed = tx.to != disperse() || moves <= state.allowance;
             let success = covered && allowed && !(self.token_stops && moves > 0);
-            state.apply(&tx, success);
-            txs.push(Mined { tx, success });
+            let moved = success && !self.token_lies;
+            state.apply(&tx, moved);
+            txs.push(Mined { tx, success, moved });
         }
         let hash = keccak256(self.salt.to_be_bytes());
         self.blocks.push(Block { hash, txs });
@@ -229,9 +234,9 @@ impl Chain {
         }
         let mut receipts = Vec::new();
         for (at, block) in self.blocks[..height].iter().enumerate() {
-            for Mined { tx, success } in &block.txs {
+            for Mined { tx, success, moved } in &block.txs {
                 if hashes.contains(&tx.hash) {
-                    let transfers = if *success { tx.transfers() } else { vec![] };
+                    let transfers = if *moved { tx.transfers() } else { vec![] };
                     receipts.push(Receipt {
                         hash: tx.hash,
                         block: at as u64 + 1,

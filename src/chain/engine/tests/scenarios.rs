@@ -156,6 +156,58 @@ fn a_failed_payment_is_owed_again_as_old_as_before_and_retried_later() {
 }
 
 #[test]
+fn a_token_that_says_done_and_moves_nothing_has_not_paid() {
+    let mut world = ready(config(1));
+    world.use_up(payee(2), 5 * GWEI);
+    world.chain.token_lies = true;
+    world.input(Input::SettleNow);
+    world.blocks(FINALITY + 5);
+    let row = world.on_disk(&payee(2)).unwrap();
+    assert_eq!((row.due(), row.paid, row.failures), (5 * GWEI, 0, 1));
+}
+
+#[test]
+fn after_a_restart_nothing_is_begun_before_enough_endpoints_agree_with_the_books() {
+    let mut world = ready(config(2));
+    world.use_up(payee(2), 5 * GWEI);
+    world.blocks(1);
+    world.modes[1] = Mode::Down;
+    world.crash();
+    world.input(Input::SettleNow);
+    world.blocks(10);
+    assert_eq!((world.engine.phase(), world.sends), (Phase::Reconciling, 0));
+    world.modes[1] = Mode::Honest;
+    world.blocks(FINALITY + 20);
+    assert_eq!(world.on_disk(&payee(2)).unwrap().paid, 5 * GWEI);
+}
+
+#[test]
+fn a_receipt_that_was_not_asked_for_is_not_missing() {
+    let mut world = ready(config(1));
+    world.use_up(payee(2), 5 * GWEI);
+    world.input(Input::SettleNow);
+    world.blocks(FINALITY + 3);
+    let hashes: Vec<B256> = Vec::new();
+    let view = world.chain.view(0, &hashes, 0);
+    assert_eq!(view.nonces.finalized, 1);
+    let intent = Intent {
+        nonce: 0,
+        kind: Kind::Transfer,
+        legs: vec![],
+        gas: 1,
+        made: 0,
+        variants: vec![],
+    };
+    let live = Live::new(intent, 0);
+    assert_eq!(live.sight(&view, false), Some(live::Sight::Taken));
+    let foreign = live::Sight::Final {
+        hash: B256::ZERO,
+        outcome: Outcome::Foreign,
+    };
+    assert_eq!(live.sight(&view, true), Some(foreign));
+}
+
+#[test]
 fn a_short_balance_pays_whole_debts_oldest_first_and_says_so() {
     let mut world = ready(config(1));
     for (n, amount) in [(2, 5 * GWEI), (3, 20 * GWEI), (4, 6 * GWEI)] {

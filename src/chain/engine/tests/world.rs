@@ -41,6 +41,8 @@ pub(super) enum Lie {
 
 /// Something that a driver does while the engine goes on.
 pub(super) enum Job {
+    /// The oldest commit that is not durable becomes so.
+    Commit,
     Send(B256, Bytes),
     Ask(Question),
     Deliver(Input),
@@ -54,6 +56,8 @@ pub(super) struct World {
     pub engine: Engine,
     pub config: EngineConfig,
     pub jobs: VecDeque<Job>,
+    /// What is to be written, in order; lost at a crash.
+    pub writes: VecDeque<(u64, Batch)>,
     pub events: Vec<Event>,
     pub now: Now,
     pub used: BTreeMap<Payee, Wei>,
@@ -82,6 +86,7 @@ impl World {
             noted: None,
             config,
             jobs: VecDeque::new(),
+            writes: VecDeque::new(),
             events: Vec::new(),
             now,
             used: BTreeMap::new(),
@@ -116,10 +121,8 @@ impl World {
         };
         match output {
             Output::Commit { seq, batch } => {
-                let before = self.intents();
-                self.journal.commit(&batch).unwrap();
-                self.resigned += self.check_variants(&before);
-                self.jobs.push_back(Job::Deliver(Input::Committed(seq)));
+                self.writes.push_back((seq, batch));
+                self.jobs.push_back(Job::Commit);
             }
             Output::NoteNonce(next) => {
                 self.noted = Some(next);
@@ -151,6 +154,7 @@ impl World {
             return false;
         };
         match job {
+            Job::Commit => self.write(),
             Job::Deliver(input) => self.input(input),
             Job::Send(hash, raw) => {
                 let result = if dropped {
@@ -174,6 +178,15 @@ impl World {
             }
         }
         true
+    }
+
+    fn write(&mut self) {
+        if let Some((seq, batch)) = self.writes.pop_front() {
+            let before = self.intents();
+            self.journal.commit(&batch).unwrap();
+            self.resigned += self.check_variants(&before);
+            self.jobs.push_back(Job::Deliver(Input::Committed(seq)));
+        }
     }
 
     fn view(&mut self, question: &Question) -> Option<View> {
@@ -252,6 +265,7 @@ impl World {
     /// The process ends here and now, and starts again.
     pub(super) fn crash(&mut self) {
         self.jobs.retain(|job| matches!(job, Job::Send(..)));
+        self.writes.clear();
         self.engine =
             Engine::recover(self.config.clone(), &self.journal, self.noted, self.now).unwrap();
         for (payee, used) in &mut self.used {
