@@ -1,3 +1,4 @@
 //! The EVM side.
 
 pub mod engine;
+pub mod scanner;
