@@ -188,12 +188,12 @@ pub struct View {
     pub endpoint: Endpoint,
     /// `eth_chainId`.
     pub chain_id: u64,
-    /// Number of the newest block.
-    pub head: u64,
     /// Number of the newest final block.
     pub finalized: u64,
     /// Nonces of the wallet.
     pub nonces: Nonces,
+    /// The receipts there are, **each in a block that this endpoint has at that height now**.
+    pub receipts: Vec<Receipt>,
     /// The wallet's tokens.
     pub token: Wei,
     /// The wallet's coins, in wei.
@@ -202,15 +202,16 @@ pub struct View {
     pub allowance: Wei,
     /// What transactions cost.
     pub fees: Fees,
-    /// The receipts there are, **each in a block that this endpoint has at that height now**.
-    pub receipts: Vec<Receipt>,
+    /// Number of the newest block.
+    pub head: u64,
 }
 
 /// How many transactions of the wallet there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nonces {
-    /// In final blocks (in the block of [`View::finalized`], not a later one).
-    pub finalized: u64,
+    /// In final blocks (in the block of [`View::finalized`], not a later one). Endpoints that keep
+    /// no state of older blocks can't say it; they can't show a foreign transaction then.
+    pub finalized: Option<u64>,
     /// In blocks.
     pub latest: u64,
     /// In blocks and waiting.

@@ -77,20 +77,22 @@ impl Live {
         }
         let nonce = self.intent.nonce;
         let used = view.nonces.latest > nonce;
-        let used_for_good = view.nonces.finalized > nonce;
+        let used_for_good = view.nonces.finalized.map(|next| next > nonce);
         Some(match receipt {
             Some(receipt) if receipt.block > view.head => return None,
-            Some(receipt) if used_for_good && receipt.block <= view.finalized => Sight::Final {
-                hash: receipt.hash,
-                outcome: self.outcome(receipt),
-            },
+            Some(receipt) if used_for_good != Some(false) && receipt.block <= view.finalized => {
+                Sight::Final {
+                    hash: receipt.hash,
+                    outcome: self.outcome(receipt),
+                }
+            }
             // A receipt above the final blocks of a nonce that is used up below them.
-            Some(_) if used_for_good => return None,
+            Some(_) if used_for_good == Some(true) => return None,
             Some(receipt) => Sight::Included {
                 hash: receipt.hash,
                 block: receipt.block_hash,
             },
-            None if used_for_good && complete => Sight::Final {
+            None if used_for_good == Some(true) && complete => Sight::Final {
                 hash: B256::ZERO,
                 outcome: Outcome::Foreign,
             },

@@ -86,7 +86,9 @@ impl Engine {
         }
         let nonces = view.nonces;
         if view.finalized > view.head
-            || nonces.finalized > nonces.latest
+            || nonces
+                .finalized
+                .is_some_and(|finalized| finalized > nonces.latest)
             || nonces.latest > nonces.pending
         {
             return Err(Distrust::Contradiction);

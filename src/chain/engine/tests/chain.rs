@@ -130,6 +130,8 @@ pub(super) struct Chain {
     pub token_stops: bool,
     /// The token says that it has moved what it has not.
     pub token_lies: bool,
+    /// Endpoints know the state of older blocks.
+    pub keeps_state: bool,
     salt: u64,
     /// The state after each block.
     states: Vec<State>,
@@ -145,6 +147,7 @@ impl Chain {
             coins: TOKEN,
             token_stops: false,
             token_lies: false,
+            keeps_state: true,
             salt: 0,
             states: vec![State::default()],
         };
@@ -253,7 +256,7 @@ impl Chain {
             head: height as u64,
             finalized: finalized as u64,
             nonces: Nonces {
-                finalized: at_final.nonce,
+                finalized: self.keeps_state.then_some(at_final.nonce),
                 latest: state.nonce,
                 pending,
             },

@@ -156,6 +156,16 @@ fn a_failed_payment_is_owed_again_as_old_as_before_and_retried_later() {
 }
 
 #[test]
+fn an_endpoint_without_old_state_can_show_what_is_paid() {
+    let mut world = ready(config(1));
+    world.chain.keeps_state = false;
+    world.use_up(payee(2), 5 * GWEI);
+    world.input(Input::SettleNow);
+    world.blocks(FINALITY + 5);
+    assert_eq!(world.on_disk(&payee(2)).unwrap().paid, 5 * GWEI);
+}
+
+#[test]
 fn a_token_that_says_done_and_moves_nothing_has_not_paid() {
     let mut world = ready(config(1));
     world.use_up(payee(2), 5 * GWEI);
@@ -189,7 +199,7 @@ fn a_receipt_that_was_not_asked_for_is_not_missing() {
     world.blocks(FINALITY + 3);
     let hashes: Vec<B256> = Vec::new();
     let view = world.chain.view(0, &hashes, 0);
-    assert_eq!(view.nonces.finalized, 1);
+    assert_eq!(view.nonces.finalized, Some(1));
     let intent = Intent {
         nonce: 0,
         kind: Kind::Transfer,

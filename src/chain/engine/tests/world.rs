@@ -65,6 +65,8 @@ pub(super) struct World {
     pub done: bool,
     /// Variants written beyond the first of each payment.
     pub resigned: usize,
+    /// What every payment moved or allowed, by nonce.
+    values: BTreeMap<u64, Wei>,
     /// Of eight answers so many are lost, and of eight requests so many.
     pub storm: u64,
     dice: u64,
@@ -93,6 +95,7 @@ impl World {
             sends: 0,
             done: false,
             resigned: 0,
+            values: BTreeMap::new(),
             storm: 0,
             dice: 1,
             turn: 0,
@@ -208,7 +211,7 @@ impl World {
             Mode::WrongChain => Some(View {
                 chain_id: 1,
                 nonces: Nonces {
-                    finalized: 99,
+                    finalized: Some(99),
                     latest: 99,
                     pending: 99,
                 },
@@ -223,7 +226,7 @@ impl World {
         let all = self.intents().keys().next_back().map_or(0, |last| last + 1);
         let nonce = view.nonces.pending.max(all);
         let used = Nonces {
-            finalized: nonce,
+            finalized: Some(nonce),
             latest: nonce,
             pending: nonce,
         };
@@ -253,7 +256,7 @@ impl World {
             Lie::Ahead => view.nonces.pending = nonce + 3,
             Lie::Forgets => {
                 view.receipts.clear();
-                view.nonces.finalized = 0;
+                view.nonces.finalized = Some(0);
                 view.nonces.latest = 0;
                 view.nonces.pending = 0;
             }
@@ -335,11 +338,17 @@ impl World {
     }
 
     /// Rules 3 and 8: variants of one payment are one payment, dearer each time, within the caps.
-    fn check_variants(&self, before: &BTreeMap<u64, Intent>) -> usize {
+    fn check_variants(&mut self, before: &BTreeMap<u64, Intent>) -> usize {
         let mut more = 0;
         let intents = self.intents();
+        let values = intents
+            .iter()
+            .map(|(nonce, intent)| (*nonce, intent.value()));
+        self.values.extend(values);
         for (nonce, intent) in &intents {
-            let held_up: Wei = intents.range(nonce..).map(|(_, i)| i.value()).sum();
+            // No more than four are under way, so no more than these ever wait behind it.
+            let behind = *nonce..*nonce + self.config.max_in_flight as u64;
+            let held_up: Wei = self.values.range(behind).map(|(_, value)| value).sum();
             let txs: Vec<Tx> = intent.variants.iter().map(|v| Tx::decode(&v.raw)).collect();
             for (tx, variant) in txs.iter().zip(&intent.variants) {
                 assert_eq!(tx.nonce, *nonce);
