@@ -25,6 +25,8 @@ pub type Endpoint = u8;
 pub enum Input {
     /// Time has passed ([`super::Engine::poll_timeout`] says when it is worth it).
     Tick,
+    /// Write usage down now and not when it is due.
+    Flush,
     /// [`Output::Commit`] of that number is durable.
     Committed(u64),
     /// [`Output::NoteNonce`] of that number is durable.

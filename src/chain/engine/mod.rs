@@ -277,6 +277,7 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {
             Input::Tick => {}
+            Input::Flush => self.flush(),
             Input::Committed(seq) => self.durable = self.durable.max(seq),
             Input::Noted(next) => self.noted = Some(next),
             Input::Signed { id, hash, raw } => self.signed(now, id, hash, raw),
