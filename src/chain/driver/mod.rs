@@ -26,6 +26,8 @@ use crate::ledger::{
 
 mod note;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use note::{FileNote, NonceNote};
 

@@ -187,7 +187,7 @@ fn run(endpoints: u8, liar: Option<(u8, Lie)>, batches: bool, steps: Vec<Step>) 
     config.disperse = batches.then(disperse);
     config.poll = Duration::from_secs(4);
     let mut world = World::new(config);
-    world.chain.keeps_state = steps.len() % 3 != 0;
+    world.chain.keeps_state = !steps.len().is_multiple_of(3);
     if let Some((at, lie)) = liar {
         world.modes[usize::from(at)] = Mode::Lies(lie);
     }
