@@ -147,9 +147,12 @@ impl Money {
         let noted = setup.note.read().map_err(DriverError::Note)?;
         let journal = setup.journal;
         let now = clock.now();
+        // How many have to agree follows from how many there are.
+        let endpoints = setup.provider.endpoints();
         let engine = match setup.paying {
-            Some((config, signer)) => {
+            Some((mut config, signer)) => {
                 let wallet = signer.wallet();
+                (config.wallet, config.endpoints) = (wallet, endpoints);
                 let engine = Engine::recover(config, journal.as_ref(), noted, now)?;
                 Some(run::Paying {
                     engine,
@@ -160,8 +163,9 @@ impl Money {
             None => None,
         };
         let scanner = match setup.earning {
-            Some(config) => {
+            Some(mut config) => {
                 let wallet = config.wallet;
+                config.endpoints = endpoints;
                 let scanner = Scanner::recover(config, journal.as_ref(), now.mono)?;
                 Some((scanner, wallet))
             }

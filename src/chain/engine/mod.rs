@@ -242,18 +242,21 @@ impl Engine {
         self.meta.paused
     }
 
-    /// Takes new settings: thresholds, caps, prices. Chain, token and wallet stay what they were.
+    /// Takes new settings: thresholds, caps, prices. Chain, token, wallet and endpoints stay what
+    /// they were.
     pub fn configure(&mut self, config: EngineConfig) {
         let EngineConfig {
             chain_id,
             token,
             wallet,
+            endpoints,
             ..
         } = self.config;
         self.config = EngineConfig {
             chain_id,
             token,
             wallet,
+            endpoints,
             ..config
         };
     }

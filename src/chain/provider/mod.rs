@@ -90,6 +90,10 @@ impl Provider {
         let client = Rpc::client(config.proxy.as_deref())?;
         let rpcs = config.urls.iter().map(|url| Rpc::new(client.clone(), url));
         let rpcs: Vec<Rpc> = rpcs.collect::<Result<_, _>>()?;
+        let twice = |(at, rpc): (usize, &Rpc)| rpcs[..at].iter().any(|other| other.is(rpc));
+        if rpcs.iter().enumerate().any(twice) {
+            return Err(EndpointError::Twice);
+        }
         let fresh = State {
             checked: false,
             failures: 0,

@@ -63,6 +63,9 @@ pub enum EndpointError {
         super::MAX_ENDPOINTS
     )]
     Number,
+    /// One is given twice: it would be asked for a second opinion on itself.
+    #[error("an address of a blockchain service is given twice")]
+    Twice,
     /// The TLS library does not start.
     #[error("the TLS library for blockchain services does not start")]
     Tls,
@@ -109,6 +112,11 @@ impl Rpc {
             return Err(EndpointError::Url);
         }
         Ok(Self { client, url })
+    }
+
+    /// Whether it is the same endpoint.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.url == other.url
     }
 
     /// One call.

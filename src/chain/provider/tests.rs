@@ -281,6 +281,20 @@ async fn a_question_begins_again_at_another_endpoint_and_opinions_take_turns() {
     assert!(provider.faults()[0].is_some() && provider.faults()[2].is_none());
 }
 
+#[test]
+fn endpoints_given_twice_or_not_at_all_are_refused() {
+    let of = |urls: &[&str]| {
+        let urls = urls.iter().map(|url| (*url).to_owned()).collect();
+        Provider::new(config(urls)).unwrap_err()
+    };
+    assert_eq!(
+        of(&["http://a", "http://b/", "http://a/"]),
+        EndpointError::Twice
+    );
+    assert_eq!(of(&[]), EndpointError::Number);
+    assert_eq!(of(&["http://a", "a"]), EndpointError::Url);
+}
+
 #[tokio::test]
 async fn without_any_endpoint_there_is_no_answer() {
     let provider = provider(vec!["http://127.0.0.1:1/".to_owned()]);

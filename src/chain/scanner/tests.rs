@@ -28,6 +28,8 @@ fn payer(n: u8) -> Address {
 struct Block {
     hash: B256,
     logs: Vec<RawLog>,
+    /// What was really paid in it.
+    paid: Vec<(Address, Wei)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -140,7 +142,9 @@ impl World {
         for log in &mut logs {
             log.block_hash = hash;
         }
-        self.chain.push(Block { hash, logs });
+        let paid = payments.iter().filter(|(_, amount)| *amount > 0);
+        let paid = paid.map(|(from, amount)| (payer(*from), *amount)).collect();
+        self.chain.push(Block { hash, logs, paid });
     }
 
     fn reorg(&mut self, depth: usize) {
@@ -154,13 +158,16 @@ impl World {
     }
 
     fn page(&mut self, question: &LogQuestion) -> LogAnswer {
+        // In turn, those that are down left out, and the one to avoid only when there is no other.
         let count = self.modes.len();
-        let mut at = self.turn % count;
         self.turn += 1;
-        if count > 1 && question.avoid == Some(at as u8) {
-            at = (at + 1) % count;
-            self.turn += 1;
-        }
+        let turn = self.turn;
+        let mut order: Vec<usize> = (0..count).map(|n| (turn + n) % count).collect();
+        order.retain(|at| self.modes[*at] != Mode::Down);
+        order.sort_by_key(|at| question.avoid == Some(*at as u8));
+        let Some(at) = order.first().copied() else {
+            return LogAnswer::Failed;
+        };
         let (mode, height) = (self.modes[at], self.chain.len());
         let lag = if let Mode::Lags(lag) = mode {
             lag.into()
@@ -169,9 +176,6 @@ impl World {
         };
         let head = height.saturating_sub(lag) as u64;
         let to = question.to.min(head);
-        if mode == Mode::Down {
-            return LogAnswer::Failed;
-        }
         if let Mode::Limits(limit) = mode
             && to + 1 - question.from.min(to + 1) > limit.into()
         {
@@ -210,9 +214,9 @@ impl World {
                 (page.hash_before, page.hash_after, page.final_hash) = (fork, fork, fork);
             }
             Mode::Lies(Lie::ChangesAmounts) => {
-                for log in &mut page.logs {
-                    log.data = vec![0; 31];
-                    log.data.push(99);
+                let good = |log: &&mut RawLog| log.data.len() == 32 && log.data[0] == 0;
+                for log in page.logs.iter_mut().filter(good) {
+                    log.data[31] ^= 1;
                 }
             }
             _ => {}
@@ -247,13 +251,9 @@ impl World {
     /// What was really paid up to a block, by payer.
     fn truth(&self, below: u64) -> BTreeMap<Address, Wei> {
         let mut sums = BTreeMap::new();
-        for log in self.chain[..below as usize - 1]
-            .iter()
-            .flat_map(|b| &b.logs)
-        {
-            if let Some(credit) = self.scanner.parse(log, 0, u64::MAX) {
-                *sums.entry(credit.payer).or_default() += credit.amount;
-            }
+        let blocks = &self.chain[..below as usize - 1];
+        for (payer, amount) in blocks.iter().flat_map(|block| &block.paid) {
+            *sums.entry(*payer).or_default() += *amount;
         }
         sums
     }

@@ -125,6 +125,19 @@ fn the_pool_comes_back_slowly() {
 }
 
 #[test]
+fn what_is_out_of_the_pool_stays_out_over_a_restart() {
+    let mut journal = MemoryJournal::new();
+    let mut books = books();
+    for n in 0..100 {
+        use_up(&mut books, 0, wallet(n), source(n % 4));
+    }
+    journal.commit(&books.flush()).unwrap();
+    let mut books = Receivables::load(&journal, limits(), thresholds()).unwrap();
+    assert_eq!(books.free().out(), 1_000);
+    assert!(books.lease(0, wallet(999), source(5), 1).is_err());
+}
+
+#[test]
 fn the_limit_is_first_and_prepaid_and_a_quarter_of_what_was_paid() {
     let mut books = books();
     assert_eq!(use_up(&mut books, 0, wallet(1), SOURCE), 100);

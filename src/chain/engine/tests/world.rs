@@ -108,7 +108,9 @@ impl World {
 
     pub(super) fn use_up(&mut self, payee: Payee, amount: Wei) {
         self.engine.used(self.now, payee, amount).unwrap();
-        *self.used.entry(payee).or_default() += amount;
+        if amount > 0 {
+            *self.used.entry(payee).or_default() += amount;
+        }
     }
 
     pub(super) fn wait(&mut self, seconds: u64) {
@@ -193,13 +195,14 @@ impl World {
     }
 
     fn view(&mut self, question: &Question) -> Option<View> {
+        // In turn, those that are down left out, and the one to avoid only when there is no other.
         let count = self.modes.len();
-        let mut endpoint = self.turn % count;
         self.turn += 1;
-        if count > 1 && question.avoid == Some(endpoint as u8) {
-            endpoint = (endpoint + 1) % count;
-            self.turn += 1;
-        }
+        let turn = self.turn;
+        let mut order: Vec<usize> = (0..count).map(|n| (turn + n) % count).collect();
+        order.retain(|at| self.modes[*at] != Mode::Down);
+        order.sort_by_key(|at| question.avoid == Some(*at as u8));
+        let endpoint = order.first().copied()?;
         let honest = self.chain.view(endpoint as u8, &question.hashes, 0);
         match self.modes[endpoint] {
             Mode::Honest => Some(honest),
