@@ -3,9 +3,12 @@
 //!
 //! A request enters at [`entry`], gets a route from [`routing`], crosses the
 //! mesh in a circuit (crate `masq-cores`) and leaves it at [`exit`] on another
-//! node. What has to outlive the daemon is in the [`store`], and who pays and is paid in [`wallet`]. [`node`] owns the libp2p Swarm and joins these parts; [`config`],
+//! node. [`ledger`] has the books of what is owed for it, [`chain`] pays it, and
+//! [`wallet`] holds the keys; what has to outlive the daemon is in the [`store`].
+//! [`node`] owns the libp2p Swarm and joins these parts; [`config`],
 //! [`control`] and [`telemetry`] are what an operator sees of it.
 
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -14,6 +17,7 @@ pub mod datadir;
 pub mod doctor;
 pub mod entry;
 pub mod exit;
+pub mod ledger;
 pub mod node;
 pub mod pipe;
 pub mod reach;

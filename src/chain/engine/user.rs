@@ -1,0 +1,107 @@
+//! What the user asks for.
+
+use alloy_primitives::B256;
+
+use super::intent::Outcome;
+use super::io::{Event, Halt, Input, Now};
+use super::{Engine, Phase};
+use crate::ledger::{Batch, Payee, Wei};
+
+/// Most prepayments that wait at a time. A guess: as many as one batch pays.
+const MAX_WAITING: usize = 50;
+
+impl Engine {
+    pub(super) fn asked_by_user(&mut self, now: Now, input: Input) {
+        match input {
+            Input::WriteOff { payee, amount } => {
+                if self.payables.write_off(&payee, amount).is_err() {
+                    self.tell(Event::Refused("less is due than was to be written off"));
+                }
+                self.plan_flush(now);
+            }
+            Input::Prepay { payee, amount } => self.prepay(now, payee, amount),
+            Input::SettleNow => {
+                self.settle_now = true;
+                self.look_now(now);
+            }
+            Input::Pause => self.set_paused(true),
+            Input::Resume => {
+                self.set_paused(false);
+                self.scan_at = now.mono;
+            }
+            Input::Cancel { nonce } => self.cancel(nonce),
+            Input::AdoptNonce => self.adopt(now),
+            Input::Decide { nonce, paid } => self.decide(now, nonce, paid),
+            Input::Shutdown { settle } => {
+                if settle && self.may_pay() {
+                    self.settle_now = true;
+                    self.look_now(now);
+                }
+                self.stopping_since(now);
+            }
+            // The rest is what the driver answers.
+            _ => {}
+        }
+    }
+
+    fn look_now(&mut self, now: Now) {
+        self.ask_at = now.mono;
+        self.told = None;
+    }
+
+    fn prepay(&mut self, now: Now, payee: Payee, amount: Wei) {
+        let waiting = self.prepay.len() >= MAX_WAITING && !self.prepay.contains_key(&payee);
+        if waiting || amount == 0 {
+            self.tell(Event::Refused("too many prepayments wait already"));
+            return;
+        }
+        // Asked for twice before it is begun is once: the larger of the two.
+        let wanted = self.prepay.entry(payee).or_default();
+        *wanted = amount.max(*wanted);
+        self.look_now(now);
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        if self.meta.paused != paused {
+            self.meta.paused = paused;
+            let mut batch = Batch::default();
+            self.put_meta(&mut batch);
+            self.commit(batch);
+        }
+    }
+
+    fn adopt(&mut self, now: Now) {
+        let Phase::Halted(Halt::OldDatabase { .. } | Halt::ChainAhead { .. }) = self.phase else {
+            self.tell(Event::Refused("there is no foreign nonce to adopt"));
+            return;
+        };
+        self.adopting = true;
+        self.first_nonce.clear();
+        self.ahead.clear();
+        self.phase = Phase::Reconciling;
+        self.look_now(now);
+    }
+
+    fn decide(&mut self, now: Now, nonce: u64, paid: bool) {
+        let foreign = self.live.get(&nonce).is_some_and(|live| {
+            let mut votes = live.votes.values();
+            votes.any(|(_, outcome)| *outcome == Outcome::Foreign)
+        });
+        if self.phase != Phase::Halted(Halt::Foreign { nonce }) || !foreign {
+            self.tell(Event::Refused(
+                "no foreign transaction is known at that nonce",
+            ));
+            return;
+        }
+        let hash = B256::ZERO;
+        if paid {
+            self.settle(now, nonce, hash, Outcome::Paid);
+        } else {
+            self.settle(now, nonce, hash, Outcome::Foreign);
+        }
+        // Whether the wallet is still used by something else is for the chain to say.
+        self.phase = Phase::Reconciling;
+        self.agreeing.clear();
+        self.look_now(now);
+    }
+}
