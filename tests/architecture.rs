@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("masq-onion", &[]),
     ("masq-gossip", &[]),
     ("masq-cores", &["masq-onion"]),
+    ("masq-settlement", &[]),
     ("masq", &["masq-cores", "masq-gossip"]),
     ("masq-testnet", &["masq", "masq-gossip"]),
 ];

@@ -1,0 +1,552 @@
+//! The hop's side: what payers owe this node.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256};
+
+use super::circuits::{Circuits, Recent, Terms};
+use super::limits::{
+    LOOKUP_EVERY, MAX_NOTICES, MAX_OFFERS, MAX_PROVISIONAL, NOTICE_LIFE, REOPEN_EVERY,
+    RESTART_SLACK, STATEMENT_EVERY, TOLERATED_PART,
+};
+use super::{Event, Found, Now, Output, Party, PayerBooks, ReceiptFault};
+use crate::eip712::Domain;
+use crate::key::{CircuitRef, NodeKey};
+use crate::message::{
+    CircuitUse, Message, NoticeAnswer, PaymentNotice, PaymentState, Question, Receipt, Statement,
+};
+use crate::rates::{Usage, Wei};
+use crate::refusal::{Reason, Refusal};
+
+/// A statement that a receipt may still answer.
+#[derive(Debug, Clone, Copy)]
+struct Offer {
+    sequence: u64,
+    /// What it said of circuits that had ended; only where no other circuit was open.
+    ended: Option<Wei>,
+    /// Broken circuits that went into it.
+    broken: u32,
+}
+
+/// A payment that was announced.
+#[derive(Debug, Clone, Copy)]
+struct Notice {
+    amount: Wei,
+    since: Duration,
+    look_at: Duration,
+    state: PaymentState,
+    credited: Wei,
+    unanswered: bool,
+}
+
+/// What one payer owes.
+#[derive(Debug)]
+pub(super) struct Account {
+    payer: Address,
+    epoch: u32,
+    /// What was booked before the epoch.
+    base: Wei,
+    /// Price of everything carried, less what was written off.
+    booked: Wei,
+    sequence: u64,
+    signed: Option<Receipt>,
+    written_off: Wei,
+    final_credit: Wei,
+    provisional: BTreeMap<B256, Wei>,
+    recent: Recent,
+    notices: BTreeMap<B256, Notice>,
+    limit: Wei,
+    over_limit: bool,
+    pub(super) circuits: Circuits,
+    offers: VecDeque<Offer>,
+    /// Statements and answers take turns: a slot holds one of them.
+    answered: bool,
+    refusal: Option<Refusal>,
+    reopened: Option<Duration>,
+    pub(super) linked: bool,
+    /// Booked when it was last stated over a direct link, and when to do so again.
+    stated: (Wei, Duration),
+    pub(super) touched: Duration,
+}
+
+impl Account {
+    pub(super) fn new(payer: Address, epoch: u32, limit: Wei) -> Self {
+        Self {
+            payer,
+            epoch,
+            base: 0,
+            booked: 0,
+            sequence: 0,
+            signed: None,
+            written_off: 0,
+            final_credit: 0,
+            provisional: BTreeMap::new(),
+            recent: Recent::default(),
+            notices: BTreeMap::new(),
+            limit,
+            over_limit: false,
+            circuits: Circuits::default(),
+            offers: VecDeque::new(),
+            answered: false,
+            refusal: None,
+            reopened: None,
+            linked: false,
+            stated: (0, Duration::ZERO),
+            touched: Duration::ZERO,
+        }
+    }
+
+    /// Takes up an account from the store.
+    pub(super) fn restore(books: PayerBooks) -> Self {
+        let mut account = Self::new(books.payer, books.epoch, books.limit);
+        account.base = books.base.min(books.booked);
+        account.booked = books.booked;
+        account.sequence = books.sequence;
+        account.signed = books.signed;
+        account.written_off = books.written_off;
+        account.final_credit = books.final_credit;
+        let provisional = books.provisional.into_iter().take(MAX_PROVISIONAL);
+        account.provisional = provisional.collect();
+        account.recent = Recent::restore(books.counted);
+        account.circuits.broken = RESTART_SLACK;
+        account
+    }
+
+    pub(super) fn books(&self) -> PayerBooks {
+        PayerBooks {
+            payer: self.payer,
+            epoch: self.epoch,
+            base: self.base,
+            booked: self.booked,
+            sequence: self.sequence,
+            signed: self.signed,
+            written_off: self.written_off,
+            final_credit: self.final_credit,
+            provisional: self.provisional.iter().map(|(t, a)| (*t, *a)).collect(),
+            counted: self.recent.list(),
+            limit: self.limit,
+        }
+    }
+
+    /// No money is lost when it is forgotten. (A notice is none: what it announces is found on
+    /// the chain without it.)
+    pub(super) fn is_settled(&self) -> bool {
+        self.circuits.is_empty()
+            && self.booked == self.final_credit
+            && self.provisional.is_empty()
+            && !self.linked
+    }
+
+    fn total(&self) -> Wei {
+        self.booked.saturating_sub(self.base)
+    }
+
+    fn credited(&self) -> Wei {
+        // More than all tokens there are would be needed to saturate it.
+        self.provisional
+            .values()
+            .fold(self.final_credit, |sum, amount| sum.saturating_add(*amount))
+    }
+
+    /// Written off beyond what an honest payer loses: no debt, and no free service either.
+    fn excess(&self) -> Wei {
+        let signed = self.signed.map_or(0, |receipt| receipt.total);
+        let allowed = self.circuits.in_flight();
+        let allowed = allowed.saturating_add(signed / TOLERATED_PART);
+        self.written_off.saturating_sub(allowed)
+    }
+
+    fn used(&self) -> Wei {
+        self.booked.saturating_add(self.excess())
+    }
+
+    /// How much more this payer is served for.
+    fn credit(&self) -> Wei {
+        self.limit
+            .saturating_add(self.credited())
+            .saturating_sub(self.used())
+    }
+
+    pub(super) fn admit(&mut self, circuit: CircuitRef, terms: Terms) -> Result<(), Refusal> {
+        if self.credit() == 0 {
+            let room = self.limit.saturating_add(self.credited());
+            return Err(Refusal {
+                reason: Reason::OverLimit,
+                figure: self.used().saturating_sub(room).saturating_add(1),
+            });
+        }
+        if self.circuits.open(circuit, terms) {
+            Ok(())
+        } else {
+            Err(Reason::NoRoom.into())
+        }
+    }
+
+    pub(super) fn set_limit(&mut self, limit: Wei) {
+        self.limit = limit;
+        self.over_limit &= self.credit() == 0;
+    }
+
+    pub(super) fn count(&mut self, circuit: &CircuitRef, usage: Usage, out: &mut Vec<Output>) {
+        let counted = self.circuits.count(circuit, usage);
+        self.booked = self.booked.saturating_add(counted.more);
+        let (payer, circuit) = (self.payer, *circuit);
+        if counted.over_spend {
+            out.push(Output::Event(Event::OverSpend { payer, circuit }));
+        }
+        if counted.more > 0 && self.credit() == 0 && !self.over_limit {
+            self.over_limit = true;
+            out.push(Output::Event(Event::OverLimit { payer }));
+        }
+    }
+
+    pub(super) fn hear(
+        &mut self,
+        now: Now,
+        message: Message,
+        (domain, me): (&Domain, &NodeKey),
+        out: &mut Vec<Output>,
+    ) {
+        match message {
+            Message::Receipt(receipt) => {
+                if let Err(fault) = self.take_receipt(receipt, domain, me, out)
+                    && fault != ReceiptFault::Stale
+                {
+                    let payer = self.payer;
+                    out.push(Output::Event(Event::BadReceipt { payer, fault }));
+                }
+            }
+            Message::Notice(notice) => self.take_notice(now, notice, out),
+            Message::Question(Question::Reopen) => self.reopen(now),
+            // Whatever is said, the answer is a statement.
+            Message::Question(Question::Statement)
+            | Message::Refusal(_)
+            | Message::Statement(_)
+            | Message::Answer(_) => {}
+        }
+    }
+
+    /// The cheap checks come first, the signature last.
+    fn take_receipt(
+        &mut self,
+        receipt: Receipt,
+        domain: &Domain,
+        me: &NodeKey,
+        out: &mut Vec<Output>,
+    ) -> Result<(), ReceiptFault> {
+        if receipt.epoch != self.epoch {
+            return Err(ReceiptFault::Stale);
+        }
+        if let Some(last) = &self.signed
+            && last.epoch == self.epoch
+        {
+            if receipt.sequence <= last.sequence {
+                return Err(ReceiptFault::Stale);
+            }
+            if receipt.total < last.total {
+                return Err(ReceiptFault::Falling);
+            }
+        }
+        if receipt.sequence > self.sequence {
+            return Err(ReceiptFault::Unasked);
+        }
+        let most = self.total().saturating_add(self.written_off);
+        let most = most.saturating_add(self.circuits.tolerance());
+        let most = most.saturating_add(self.total() / TOLERATED_PART);
+        if receipt.total > most
+            || receipt
+                .settled
+                .is_some_and(|settled| settled > receipt.total)
+        {
+            return Err(ReceiptFault::TooMuch);
+        }
+        if !receipt.is_of(domain, &self.payer, me) {
+            return Err(ReceiptFault::Signature);
+        }
+        self.signed = Some(receipt);
+        let (payer, total) = (self.payer, receipt.total);
+        out.push(Output::Event(Event::Acknowledged { payer, total }));
+        self.recover(&receipt, out);
+        self.settle(&receipt, out);
+        Ok(())
+    }
+
+    /// A payer may acknowledge what was written off meanwhile, its receipt having been under way:
+    /// then it is owed after all.
+    fn recover(&mut self, receipt: &Receipt, out: &mut Vec<Output>) {
+        let amount = receipt.total.saturating_sub(self.total());
+        let amount = amount.min(self.written_off);
+        if amount > 0 {
+            self.booked = self.booked.saturating_add(amount);
+            self.written_off = self.written_off.saturating_sub(amount);
+            let payer = self.payer;
+            out.push(Output::Event(Event::Recovered { payer, amount }));
+        }
+    }
+
+    /// What circuits that broke are worth beyond what the payer acknowledges is written off.
+    fn settle(&mut self, receipt: &Receipt, out: &mut Vec<Output>) {
+        let answered = |offer: &&Offer| offer.sequence == receipt.sequence;
+        let Some(offer) = self.offers.iter().find(answered).copied() else {
+            return;
+        };
+        let (Some(ended), Some(settled)) = (offer.ended, receipt.settled) else {
+            return;
+        };
+        let short = ended.saturating_sub(settled);
+        let payer = self.payer;
+        let in_flight = self.circuits.in_flight();
+        if short > in_flight.saturating_mul(offer.broken.into()) {
+            out.push(Output::Event(Event::Disowned {
+                payer,
+                amount: short,
+            }));
+            return;
+        }
+        // Offers of before knew of the same residue: none of them may write it off again.
+        self.offers.clear();
+        // Never below what was acknowledged; the rest comes when more was carried.
+        let whole = short;
+        let short = short.min(self.total().saturating_sub(receipt.total));
+        if short == whole {
+            self.circuits.broken = self.circuits.broken.saturating_sub(offer.broken);
+        }
+        if short > 0 {
+            self.booked = self.booked.saturating_sub(short);
+            self.written_off = self.written_off.saturating_add(short);
+            out.push(Output::Event(Event::WrittenOff {
+                payer,
+                amount: short,
+            }));
+        }
+    }
+
+    fn take_notice(&mut self, now: Now, notice: PaymentNotice, out: &mut Vec<Output>) {
+        let transaction = notice.transaction;
+        if let Some(known) = self.notices.get_mut(&transaction) {
+            known.unanswered = true;
+            return;
+        }
+        if self.notices.len() >= MAX_NOTICES {
+            self.refusal = Some(Reason::TooOften.into());
+            return;
+        }
+        let state = if self.recent.contains(&transaction) {
+            PaymentState::Final
+        } else {
+            PaymentState::Unknown
+        };
+        self.notices.insert(
+            transaction,
+            Notice {
+                amount: notice.amount,
+                since: now.mono,
+                look_at: now.mono + LOOKUP_EVERY,
+                state,
+                // That it was counted is remembered, how much it was is not.
+                credited: if state == PaymentState::Final {
+                    notice.amount
+                } else {
+                    0
+                },
+                unanswered: true,
+            },
+        );
+        if state == PaymentState::Unknown {
+            let payer = self.payer;
+            out.push(Output::LookUp { payer, transaction });
+        }
+    }
+
+    /// A new epoch begins with what is neither paid for nor acknowledged.
+    fn reopen(&mut self, now: Now) {
+        let lately = |at: Duration| now.mono.saturating_sub(at) < REOPEN_EVERY;
+        if self.reopened.is_some_and(lately) {
+            return;
+        }
+        self.reopened = Some(now.mono);
+        let acknowledged = self.signed.filter(|r| r.epoch == self.epoch);
+        let acknowledged = acknowledged.map_or(0, |r| r.total.min(self.total()));
+        let paid = self.booked.min(self.final_credit);
+        self.base = self.base.saturating_add(acknowledged).max(paid);
+        self.epoch = u32::try_from(now.unix)
+            .unwrap_or(u32::MAX)
+            .max(self.epoch.saturating_add(1));
+        self.offers.clear();
+    }
+
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// What the chain shows of a transaction.
+    pub(super) fn chain(&mut self, transaction: B256, found: Found, out: &mut Vec<Output>) {
+        let payer = self.payer;
+        let before = self.credited();
+        let credited = match found {
+            Found::Provisional(_) | Found::Final(_) if self.recent.contains(&transaction) => {
+                return;
+            }
+            Found::Provisional(amount) => {
+                let known = self.provisional.contains_key(&transaction);
+                if !known && self.provisional.len() >= MAX_PROVISIONAL {
+                    // It will be credited once it is final.
+                    return;
+                }
+                self.provisional.insert(transaction, amount);
+                amount
+            }
+            Found::Final(amount) => {
+                self.provisional.remove(&transaction);
+                self.final_credit = self.final_credit.saturating_add(amount);
+                self.recent.push(transaction);
+                amount
+            }
+            Found::Unknown | Found::Mismatch => {
+                if let Some(amount) = self.provisional.remove(&transaction) {
+                    out.push(Output::Event(Event::TakenBack { payer, amount }));
+                }
+                0
+            }
+        };
+        self.over_limit &= self.credit() == 0;
+        if self.credited() != before || matches!(found, Found::Final(_)) {
+            out.push(Output::Event(Event::Credited {
+                payer,
+                provisional: self.credited().saturating_sub(self.final_credit),
+                final_credit: self.final_credit,
+            }));
+        }
+        self.update_notice(transaction, found, credited, out);
+    }
+
+    fn update_notice(
+        &mut self,
+        transaction: B256,
+        found: Found,
+        credited: Wei,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(notice) = self.notices.get_mut(&transaction) else {
+            return;
+        };
+        let state = match found {
+            Found::Unknown => PaymentState::Unknown,
+            Found::Mismatch => PaymentState::Mismatch,
+            Found::Provisional(amount) | Found::Final(amount) if amount != notice.amount => {
+                PaymentState::Mismatch
+            }
+            Found::Provisional(_) => PaymentState::Provisional,
+            Found::Final(_) => PaymentState::Final,
+        };
+        let settled = matches!(found, Found::Final(_) | Found::Mismatch);
+        if settled {
+            // Answered once more, then forgotten.
+            notice.look_at = Duration::MAX;
+        }
+        if (state, credited) != (notice.state, notice.credited) || settled {
+            notice.state = state;
+            notice.credited = credited;
+            notice.unanswered = true;
+            out.push(Output::Speak(Party::Payer(self.payer)));
+        }
+    }
+
+    /// What to say to the payer next; there is always something.
+    pub(super) fn say(
+        &mut self,
+        now: Now,
+        circuit: Option<&CircuitRef>,
+        out: &mut Vec<Output>,
+    ) -> Message {
+        let said = self.next(now, circuit);
+        if self.refusal.is_some() || self.notices.values().any(|n| n.unanswered) {
+            out.push(Output::Speak(Party::Payer(self.payer)));
+        }
+        said
+    }
+
+    fn next(&mut self, now: Now, circuit: Option<&CircuitRef>) -> Message {
+        let turn = !std::mem::take(&mut self.answered);
+        let due = self.notices.iter_mut().find(|(_, n)| n.unanswered);
+        if let Some((transaction, notice)) = due.filter(|_| turn) {
+            self.answered = true;
+            notice.unanswered = false;
+            let (transaction, state, credited) = (*transaction, notice.state, notice.credited);
+            if matches!(state, PaymentState::Final | PaymentState::Mismatch) {
+                self.notices.remove(&transaction);
+            }
+            return Message::Answer(NoticeAnswer {
+                transaction,
+                state,
+                credited,
+                credit: self.credit(),
+            });
+        }
+        if let Some(refusal) = self.refusal.take() {
+            return Message::Refusal(refusal);
+        }
+        Message::Statement(self.state(now, circuit))
+    }
+
+    fn state(&mut self, now: Now, circuit: Option<&CircuitRef>) -> Statement {
+        // So it grows across a restart although it is not stored each time.
+        let clock = now.unix.saturating_mul(1 << 20);
+        self.sequence = self.sequence.saturating_add(1).max(clock);
+        let in_use = circuit.and_then(|circuit| {
+            let usage = self.circuits.usage(circuit)?;
+            let circuit = *circuit;
+            Some(CircuitUse { circuit, usage })
+        });
+        let others = self.circuits.others(circuit);
+        let on_it = in_use.map_or(0, |in_use| self.circuits.cost(&in_use.circuit));
+        if self.offers.len() >= MAX_OFFERS {
+            self.offers.pop_front();
+        }
+        self.offers.push_back(Offer {
+            sequence: self.sequence,
+            ended: (others == 0).then(|| self.total().saturating_sub(on_it)),
+            broken: self.circuits.broken,
+        });
+        self.stated = (self.booked, now.mono);
+        Statement {
+            epoch: self.epoch,
+            sequence: self.sequence,
+            circuit: in_use,
+            total: self.total(),
+            credit: self.credit(),
+            others: u16::try_from(others).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// When to wake up; `None` when there is nothing to wake up for.
+    pub(super) fn due(&self) -> Option<Duration> {
+        let notices = self.notices.values().map(|n| {
+            let end = n.since.saturating_add(NOTICE_LIFE);
+            n.look_at.min(end)
+        });
+        let acknowledged = self.signed.filter(|r| r.epoch == self.epoch);
+        let open = acknowledged.map(|r| r.total) != Some(self.total()) && self.total() > 0;
+        let new = self.stated.0 != self.booked || open;
+        let statement = (self.linked && new).then(|| self.stated.1 + STATEMENT_EVERY);
+        notices.chain(statement).min()
+    }
+
+    pub(super) fn on_timeout(&mut self, now: Now, out: &mut Vec<Output>) {
+        let payer = self.payer;
+        self.notices
+            .retain(|_, n| now.mono < n.since.saturating_add(NOTICE_LIFE));
+        for (transaction, notice) in &mut self.notices {
+            if notice.look_at <= now.mono {
+                notice.look_at = now.mono + LOOKUP_EVERY;
+                let transaction = *transaction;
+                out.push(Output::LookUp { payer, transaction });
+            }
+        }
+        if self.linked && self.stated.1 + STATEMENT_EVERY <= now.mono {
+            self.stated.1 = now.mono;
+            out.push(Output::Speak(Party::Payer(payer)));
+        }
+    }
+}
