@@ -248,7 +248,8 @@ impl Machine {
             self.timers.seek_pause = (self.timers.seek_pause * 2).min(longest);
             // Those around have no room, or lead nowhere and only to each other.
             let astray = self.lacks_route() && self.timers.rewire_pause > REWIRE_FIRST;
-            let in_vain = astray || self.timers.seek_pause > timing.seek_first * 16;
+            let poor = self.occupied() < self.config.target;
+            let in_vain = astray || (poor && self.timers.seek_pause > timing.seek_first * 16);
             if in_vain {
                 self.dial_from_book(1);
             }
