@@ -108,7 +108,7 @@ pub struct Receipt {
 }
 
 /// Says that a transfer to the hop's earning wallet is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PaymentNotice {
     /// Hash of the transaction.
     pub transaction: B256,
@@ -131,7 +131,7 @@ pub enum PaymentState {
 }
 
 /// Answers a notice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NoticeAnswer {
     /// Hash of the transaction.
     pub transaction: B256,
@@ -184,6 +184,22 @@ pub fn receipt_digest(
             word(settled.unwrap_or(NOT_SAID)),
         ],
     ))
+}
+
+impl std::fmt::Debug for PaymentNotice {
+    /// Without the transaction: it names the wallet to whoever reads the chain.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PaymentNotice(..)")
+    }
+}
+
+impl std::fmt::Debug for NoticeAnswer {
+    /// Without the transaction, like the notice.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NoticeAnswer")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Receipt {

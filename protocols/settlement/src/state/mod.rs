@@ -186,7 +186,7 @@ pub enum Input {
 }
 
 /// Something to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// To tell the host.
     Event(Event),
@@ -199,6 +199,17 @@ pub enum Output {
     },
     /// There is something to say: ask [`Machine::say`] when there is a way to the party.
     Speak(Party),
+}
+
+impl fmt::Debug for Output {
+    /// Without the wallet: logs show none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(event) => event.fmt(f),
+            Self::LookUp { .. } => f.write_str("LookUp(..)"),
+            Self::Speak(party) => f.debug_tuple("Speak").field(party).finish(),
+        }
+    }
 }
 
 /// There is no room for another account, or for another circuit in it.

@@ -146,6 +146,37 @@ fn what_the_hop_does_not_ask_for_is_taken_out() {
 }
 
 #[test]
+fn a_receipt_under_way_brings_back_what_was_written_off() {
+    let mut world = World::new();
+    world.open(1);
+    world.open(2);
+    world.end(2, 10, 0, false);
+    // The payer is ahead on the other circuit, so its total covers what it does not acknowledge.
+    world.carry(1, 100, 500);
+    let statement = world.hop_speaks(Some(1));
+    world.payer_hears(statement);
+    let Some(first) = world.payer_speaks() else {
+        panic!("a receipt");
+    };
+    world.carry(1, 120, 500);
+    let statement = world.hop_speaks(Some(1));
+    world.payer_hears(statement);
+    let Some(second) = world.payer_speaks() else {
+        panic!("a receipt");
+    };
+    world.hop_hears(first);
+    assert_eq!(world.owed_at_hop().written_off, price(10));
+    world.hop_hears(second);
+    let recovered = Event::Recovered {
+        payer: payer(),
+        amount: price(10),
+    };
+    assert!(world.hop_says.contains(&recovered));
+    assert_eq!(world.owed_at_hop().acknowledged(), price(130));
+    assert_eq!(world.owed_at_hop().booked, price(130));
+}
+
+#[test]
 fn breaking_every_circuit_buys_no_free_service() {
     let mut world = World::new();
     let mut refused = None;
