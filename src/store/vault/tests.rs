@@ -1,3 +1,5 @@
+//! The vault: passwords and key files, wrong ones, and files that are none of ours.
+
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use tempfile::TempDir;

@@ -1,3 +1,5 @@
+//! Keystores: the vectors of the format, files of other programs, and damaged ones.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

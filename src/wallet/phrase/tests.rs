@@ -1,3 +1,5 @@
+//! Phrases: the vectors of BIP-39 and BIP-32, and addresses that everybody knows.
+
 use alloy_primitives::address;
 use proptest::prelude::*;
 

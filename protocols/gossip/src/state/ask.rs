@@ -36,10 +36,6 @@ const LISTS_MANY: usize = 4;
 
 /// Questions under way for guests. Guess: as many as a seed may be asked for in a second or two.
 const MAX_GUEST_ASKS: usize = 16;
-/// Nodes that are asked in turn for one guest, before its card walks. Measured: with three, newcomers
-/// have a route a second later.
-const GUEST_TRIES: u32 = 1;
-
 /// A question that has not been answered.
 struct Ask {
     to: NodeKey,
@@ -64,7 +60,9 @@ pub(super) struct Guest {
     pub(super) dialable: bool,
     /// Whether it may be spliced in, should its card walk in the end.
     pub(super) splice: bool,
-    pub(super) tries: u32,
+    /// Whether its card may still be shown by a circuit: once, because a second question takes longer
+    /// than a walk, and a consume-only node needs a place of which records say nothing.
+    pub(super) by_circuit: bool,
 }
 
 /// Questions, and how many were asked of us.
@@ -168,7 +166,7 @@ impl Machine {
         self.asks.forget_old(self.now.mono);
         let fit = self.stage == Stage::RouteFound
             && self.config.originates
-            && guest.tries < GUEST_TRIES
+            && guest.by_circuit
             && self.asks.count(true) < MAX_GUEST_ASKS;
         // Anybody, not only those whose records leave a place: such are rare, and who wants to be met
         // would say that it has one.
@@ -223,21 +221,25 @@ impl Machine {
             };
             return self.send(guest.conn, taken);
         }
-        let tries = guest.tries + 1;
-        self.introduce(id, Guest { tries, ..guest });
+        let by_circuit = false;
+        self.introduce(
+            id,
+            Guest {
+                by_circuit,
+                ..guest
+            },
+        );
     }
 
-    /// A guest's address, sealed to somebody who was asked for it. `false` when it is for nobody such.
-    pub(super) fn pass_on_sealed(&mut self, id: WalkId, to: NodeKey, sealed: &[u8]) -> bool {
+    /// A guest's address, sealed to somebody who was asked for it.
+    pub(super) fn pass_on_sealed(&mut self, id: WalkId, to: NodeKey, sealed: Vec<u8>) {
         let offered = self.asks.offered.remove(&id);
         if !offered.is_some_and(|(node, until)| node == to && until > self.now.mono) {
-            return false;
+            return;
         }
         let call = self.asks.new_call();
-        let sealed = sealed.to_vec();
         let payload = Message::Sealed { id, to, sealed }.encode();
         self.outputs.push_back(Output::Ask { call, to, payload });
-        true
     }
 
     /// Somebody near or far, as often as is configured, who routes and may have room.
@@ -247,12 +249,8 @@ impl Machine {
         let store = &self.spread.store;
         // Near is counted over listed links, since only those close cycles for the way back: counted
         // over the entry link it would bring close to us whoever is close to its other end.
-        let told = |stored: &Stored| {
-            store
-                .slot(&stored.record.node())
-                .and_then(|s| store.told(s))
-        };
-        let told_of = |node: &NodeKey| store.slot(node).and_then(|s| store.told(s));
+        let told_of = |node: &NodeKey| store.slot(node).and_then(|slot| store.told(slot));
+        let told = |stored: &Stored| told_of(&stored.record.node());
         let fits = |node: &NodeKey| !self.engaged(node) && !self.asks.asked.contains_key(node);
         let dialable = self.introducible();
         let known = store.in_view().filter(|stored| {

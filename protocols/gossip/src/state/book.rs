@@ -191,8 +191,8 @@ impl Book {
         }
     }
 
-    /// Those who may be tried now and have not been asked for an introduction since the last of our links
-    /// was lost.
+    /// Those who may be tried now and have not looked for somebody for us yet (since they were our
+    /// neighbours last).
     pub(super) fn fresh(&self, now: Duration) -> Vec<(NodeKey, Vec<Address>)> {
         let mut due = self.due(now);
         due.retain(|(node, _)| !self.backoff(node).introduced);

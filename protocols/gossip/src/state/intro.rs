@@ -141,8 +141,7 @@ impl Machine {
                     card: bytes,
                     dialable: card.dialable,
                     splice,
-                    // A consume-only node needs a place of another kind, of which records say nothing.
-                    tries: if card.entry_only { u32::MAX } else { 0 },
+                    by_circuit: !card.entry_only,
                 };
                 self.introduce(id, guest);
             }
@@ -465,7 +464,7 @@ impl Machine {
             if let Some(next) = self.intro.paths.get(&id).map(|path| path.next) {
                 self.send(next, Message::Sealed { id, to, sealed });
             } else {
-                self.pass_on_sealed(id, to, &sealed);
+                self.pass_on_sealed(id, to, sealed);
             }
             return;
         }
