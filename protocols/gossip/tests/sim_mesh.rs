@@ -10,6 +10,7 @@ use masq_gossip::sim::{Network, NodeSpec, Sim};
 use masq_gossip::{Chain, Config, DownReason, EntryFor, Event, IpLimits, RefuseReason, Stage};
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLI: Duration = Duration::from_millis(1);
 /// Runs per question; each with its own seed.
 const SEEDS: std::ops::Range<u64> = 1..4;
 
@@ -103,6 +104,37 @@ fn small_meshes_become_whole() {
             );
             assert_links_agree(&mut sim);
         }
+    }
+}
+
+/// A newcomer gets into a mesh that stands, through its only seed, although no circuit carries the
+/// seed's question for it: its card walks instead.
+#[test]
+fn a_question_that_nobody_answers_keeps_no_newcomer_out() {
+    let network = Network {
+        circuits: false,
+        ..Network::default()
+    };
+    let node = |index: usize, seeds| {
+        let mut config = config();
+        config.roles.exits = index.is_multiple_of(3);
+        NodeSpec {
+            config,
+            dialable: true,
+            seeds,
+            ip: None,
+        }
+    };
+    for seed in SEEDS {
+        let mut sim = Sim::new(seed, network);
+        sim.add(node(0, vec![]), Duration::ZERO);
+        for index in 1..30 {
+            sim.add(node(index, vec![0]), 100 * MILLI * index as u32);
+        }
+        sim.run(20 * SECOND);
+        let newcomer = sim.add(node(30, vec![0]), Duration::ZERO);
+        let took = sim.run_until(10 * SECOND, |sim| !sim.links(newcomer).is_empty());
+        assert!(took.is_some(), "seed {seed}\n{}", picture(&sim));
     }
 }
 

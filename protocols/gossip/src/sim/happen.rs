@@ -366,6 +366,9 @@ impl Sim {
     /// question and back for the answer; dead nodes on the way swallow it, and attackers do unless it
     /// is for one of them.
     pub(super) fn ask(&mut self, from: usize, call: u64, to: &NodeKey, payload: Vec<u8>) {
+        if !self.network.circuits {
+            return;
+        }
         let path = self.nodes[from].machine().and_then(|m| m.path_to(to));
         let path: Option<Vec<usize>> =
             path.map(|path| path.iter().filter_map(|key| self.index(key)).collect());

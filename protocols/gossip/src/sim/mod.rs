@@ -60,6 +60,8 @@ pub struct Network {
     pub latency_max: Duration,
     /// How long a dial to a dead address takes to fail.
     pub dial_failure: Duration,
+    /// Whether circuits carry questions; where not, nobody ever answers one.
+    pub circuits: bool,
 }
 
 impl Default for Network {
@@ -68,6 +70,7 @@ impl Default for Network {
             latency_min: Duration::from_millis(5),
             latency_max: Duration::from_millis(80),
             dial_failure: Duration::from_millis(200),
+            circuits: true,
         }
     }
 }

@@ -89,8 +89,12 @@ impl Asks {
         }
     }
 
+    /// When the first question has waited for too long.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.under_way.values().map(|ask| ask.until).min()
+    }
+
     fn forget_old(&mut self, now: Duration) {
-        self.under_way.retain(|_, ask| ask.until > now);
         self.asked.retain(|_, until| *until > now);
         self.offered.retain(|_, (_, until)| *until > now);
     }
@@ -148,11 +152,16 @@ impl Machine {
             splice,
         };
         let call = self.asks.new_call();
+        let patience = match about {
+            About::Me(_) => ASK_TIMEOUT,
+            // While it waits there must be time for a walk, should nobody answer.
+            About::Guest(_) => self.config.timing.intro_wait / 2,
+        };
         let ask = Ask {
             to,
             id,
             about,
-            until: self.now.mono + ASK_TIMEOUT,
+            until: self.now.mono + patience,
         };
         self.asks.under_way.insert(call, ask);
         let payload = message.encode();
@@ -185,6 +194,16 @@ impl Machine {
         let card = guest.card.clone();
         self.send_ask(to, id, card, guest.splice, About::Guest(guest));
         Ok(())
+    }
+
+    /// Questions that nobody answered in time have come to nothing.
+    pub(super) fn expire_asks(&mut self) {
+        let now = self.now.mono;
+        let asks = self.asks.under_way.iter();
+        let over = asks.filter(|(_, ask)| ask.until <= now);
+        for call in over.map(|(call, _)| *call).collect::<Vec<_>>() {
+            self.on_answered(call, None);
+        }
     }
 
     /// What came of a question for a guest.

@@ -390,6 +390,7 @@ impl Machine {
             self.spread.due(),
             self.intro.next_deadline(),
             self.reach.next_deadline(),
+            self.asks.next_deadline(),
             self.dials.values().map(|dial| dial.until).min(),
             self.next_seek(),
         ];
@@ -407,6 +408,7 @@ impl Machine {
         self.expire_conns();
         self.expire_dials();
         self.expire_introductions();
+        self.expire_asks();
         self.expire_reach();
         self.expire_bans();
         self.watch_links();
