@@ -21,7 +21,8 @@ use super::engine::{Distrust, Endpoint, Engine, EngineConfig, Event, Input, Inte
 use super::provider::{Provider, Signer};
 use super::scanner::{Scanner, ScannerConfig};
 use crate::ledger::{
-    CreditChange, Journal, JournalError, Payable, Payee, Receivables, Verdict, Wei, opaque_debug,
+    Batch, CreditChange, Journal, JournalError, Payable, Payee, Receivables, Verdict, Wei,
+    opaque_debug,
 };
 
 mod note;
@@ -54,6 +55,16 @@ pub struct Setup {
     pub receivables: Receivables,
     /// How often the balances of payers are read; drawn anew each time, up to half as long again.
     pub funds_every: Duration,
+    /// Other books that are written together with these.
+    pub beside: Option<Arc<dyn Beside>>,
+}
+
+/// Books of somebody else that have to stay in step with those here: what changed in both is
+/// written in one commit, each second.
+pub trait Beside: Send + Sync {
+    /// The rows that changed since this was last asked. Called under the lock of
+    /// [`Money::booking`], so whoever books the same thing in both places holds that meanwhile.
+    fn flush(&self) -> Batch;
 }
 
 /// Something to be known.
@@ -115,6 +126,7 @@ enum Command {
 }
 
 type Inbox = Arc<Mutex<HashMap<Payee, Wei>>>;
+type Booking = Arc<Mutex<()>>;
 
 /// A handle to the task; clones are cheap.
 #[derive(Clone)]
@@ -123,6 +135,7 @@ pub struct Money {
     events: broadcast::Sender<MoneyEvent>,
     inbox: Inbox,
     receivables: Arc<Mutex<Receivables>>,
+    booking: Booking,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -142,6 +155,7 @@ impl Money {
             events: events.clone(),
             inbox: Inbox::default(),
             receivables: Arc::new(Mutex::new(setup.receivables)),
+            booking: Booking::default(),
         };
         let clock = run::Clock::new();
         let noted = setup.note.read().map_err(DriverError::Note)?;
@@ -180,6 +194,8 @@ impl Money {
             scanner,
             receivables: money.receivables.clone(),
             inbox: money.inbox.clone(),
+            booking: money.booking.clone(),
+            beside: setup.beside,
             inbound,
             events,
             funds_every: setup.funds_every,
@@ -203,6 +219,12 @@ impl Money {
     /// What payers owe and may still use. Never hold this across an await.
     pub fn receivables(&self) -> MutexGuard<'_, Receivables> {
         lock(&self.receivables)
+    }
+
+    /// While this is held nothing is written: what is booked in several places meanwhile is written
+    /// in one commit. Never hold it across an await.
+    pub fn booking(&self) -> MutexGuard<'_, ()> {
+        lock(&self.booking)
     }
 
     /// What happens from now on.

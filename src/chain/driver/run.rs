@@ -1,5 +1,6 @@
 //! The loop itself.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,11 +9,13 @@ use rand::RngExt as _;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
-use super::{Books, Command, DriverError, Inbox, MoneyEvent, NonceNote, Read, lock};
+use super::{
+    Beside, Booking, Books, Command, DriverError, Inbox, MoneyEvent, NonceNote, Read, lock,
+};
 use crate::chain::engine::{Engine, Fees, Input, Now, Output, SendError, TRANSFER_GAS, View};
 use crate::chain::provider::{Provider, Signer};
 use crate::chain::scanner::{LogAnswer, Scanner};
-use crate::ledger::{Batch, Journal, Receivables};
+use crate::ledger::{Batch, Journal, Payee, Receivables, Wei};
 
 /// How often usage is written: with what a commit takes, loss at a crash stays below a second.
 const WRITE_EVERY: Duration = Duration::from_millis(900);
@@ -73,6 +76,8 @@ pub(super) struct Parts {
     pub scanner: Option<(Scanner, Address)>,
     pub receivables: Arc<Mutex<Receivables>>,
     pub inbox: Inbox,
+    pub booking: Booking,
+    pub beside: Option<Arc<dyn Beside>>,
     pub inbound: mpsc::Receiver<Command>,
     pub events: broadcast::Sender<MoneyEvent>,
     pub funds_every: Duration,
@@ -81,6 +86,8 @@ pub(super) struct Parts {
 pub(super) struct Driver {
     parts: Parts,
     tasks: JoinSet<Brought>,
+    /// Taken out of the books in memory and not written yet; goes before everything later.
+    unwritten: Batch,
     write_at: Duration,
     judge_at: Duration,
     funds_at: Duration,
@@ -98,6 +105,7 @@ impl Driver {
         Self {
             parts,
             tasks: JoinSet::new(),
+            unwritten: Batch::default(),
             write_at: now + WRITE_EVERY,
             judge_at: now + JUDGE_EVERY,
             funds_at: now,
@@ -161,9 +169,9 @@ impl Driver {
     async fn pay(&mut self) -> Result<(), DriverError> {
         let now = self.parts.clock.now();
         let due = now.mono >= self.write_at || self.stopping;
+        let used = if due { self.take() } else { HashMap::new() };
         if let Some(paying) = &mut self.parts.paying {
             if due {
-                let used = std::mem::take(&mut *lock(&self.parts.inbox));
                 for (payee, amount) in used {
                     if let Err(why) = paying.engine.used(now, payee, amount) {
                         tracing::error!(target: "masq::ledger", %why, "usage was not booked");
@@ -176,10 +184,25 @@ impl Driver {
         loop {
             let paying = self.parts.paying.as_mut();
             let Some(output) = paying.and_then(|paying| paying.engine.poll_output()) else {
-                return Ok(());
+                break;
             };
             self.output(output).await?;
         }
+        // What the engine had nothing to write with.
+        self.commit(Batch::default()).await
+    }
+
+    /// Takes what was booked out of the books in memory, all at one moment; what is to be paid for
+    /// goes to the engine.
+    fn take(&mut self) -> HashMap<Payee, Wei> {
+        let booking = self.parts.booking.clone();
+        let _moment = lock(&booking);
+        let batch = lock(&self.parts.receivables).flush();
+        self.unwritten.append(batch);
+        if let Some(beside) = &self.parts.beside {
+            self.unwritten.append(beside.flush());
+        }
+        std::mem::take(&mut *lock(&self.parts.inbox))
     }
 
     fn input(&mut self, input: Input) {
@@ -237,7 +260,9 @@ impl Driver {
     }
 
     /// Writes a batch; returns when it is durable.
-    async fn commit(&self, batch: Batch) -> Result<(), DriverError> {
+    async fn commit(&mut self, later: Batch) -> Result<(), DriverError> {
+        let mut batch = std::mem::take(&mut self.unwritten);
+        batch.append(later);
         if batch.is_empty() {
             return Ok(());
         }
@@ -256,8 +281,6 @@ impl Driver {
         let now = self.parts.clock.now();
         if now.mono >= self.write_at || self.stopping {
             self.write_at = now.mono + WRITE_EVERY;
-            let batch = lock(&self.parts.receivables).flush();
-            self.commit(batch).await?;
             // A node that pays nobody has nothing else to wait for.
             self.done |= self.stopping && self.parts.paying.is_none();
         }

@@ -194,6 +194,7 @@ impl Payer {
             paying: Some((self.config.clone(), self.signer.clone())),
             earning: None,
             receivables: receivables(),
+            beside: None,
             funds_every: Duration::from_secs(600),
         })
         .unwrap()
@@ -227,6 +228,7 @@ fn hop(anvil: &Anvil, token: Address, wallet: Address) -> Money {
             max_span: 50,
         }),
         receivables: receivables(),
+        beside: None,
         funds_every: Duration::from_secs(600),
     })
     .unwrap();

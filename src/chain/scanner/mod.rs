@@ -427,15 +427,17 @@ impl Scanner {
 
     fn see(&mut self, credit: &Credit, scanned: &mut Scanned) {
         self.provisional.insert(credit.key, credit.clone());
-        let (payer, amount) = (credit.payer, credit.amount);
-        scanned.changes.push(CreditChange::Seen { payer, amount });
+        scanned.changes.push(seen(credit));
         scanned.batch.put(&credit.clone());
     }
 
     fn take_back(&mut self, key: &LogKey, scanned: &mut Scanned) {
         if let Some(credit) = self.provisional.remove(key) {
-            let (payer, amount) = (credit.payer, credit.amount);
-            scanned.changes.push(CreditChange::Gone { payer, amount });
+            scanned.changes.push(CreditChange::Gone {
+                payer: credit.payer,
+                amount: credit.amount,
+                transaction: credit.key.tx,
+            });
             scanned.batch.remove(Table::Provisional, credit.key());
         }
     }
@@ -453,11 +455,13 @@ impl Scanner {
         }
         for credit in candidate.credits.into_values() {
             if self.provisional.remove(&credit.key).is_none() {
-                let (payer, amount) = (credit.payer, credit.amount);
-                scanned.changes.push(CreditChange::Seen { payer, amount });
+                scanned.changes.push(seen(&credit));
             }
-            let (payer, amount) = (credit.payer, credit.amount);
-            scanned.changes.push(CreditChange::Final { payer, amount });
+            scanned.changes.push(CreditChange::Final {
+                payer: credit.payer,
+                amount: credit.amount,
+                transaction: credit.key.tx,
+            });
             scanned.batch.remove(Table::Provisional, credit.key());
             scanned.batch.put(&Booked(credit));
         }
@@ -466,5 +470,13 @@ impl Scanner {
             hash: Some(candidate.hash),
         };
         scanned.batch.put(&self.cursor);
+    }
+}
+
+fn seen(credit: &Credit) -> CreditChange {
+    CreditChange::Seen {
+        payer: credit.payer,
+        amount: credit.amount,
+        transaction: credit.key.tx,
     }
 }

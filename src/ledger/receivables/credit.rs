@@ -1,6 +1,6 @@
 //! Money coming in: what the scanner found on the chain becomes credit; and who is banned.
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 
 use super::{Batch, Entry, Receivables, since_after, written};
 use crate::ledger::rows::Account;
@@ -15,6 +15,8 @@ pub enum CreditChange {
         payer: Address,
         /// How much.
         amount: Wei,
+        /// By which transaction.
+        transaction: B256,
     },
     /// A transfer that was seen is no longer in the chain.
     Gone {
@@ -22,6 +24,8 @@ pub enum CreditChange {
         payer: Address,
         /// How much.
         amount: Wei,
+        /// By which transaction.
+        transaction: B256,
     },
     /// A transfer that was seen is final.
     Final {
@@ -29,6 +33,8 @@ pub enum CreditChange {
         payer: Address,
         /// How much.
         amount: Wei,
+        /// By which transaction.
+        transaction: B256,
     },
 }
 

@@ -1,5 +1,6 @@
 //! Limits, leases, the pool, bans on the line, and money that comes in.
 
+use alloy_primitives::B256;
 use proptest::prelude::*;
 
 use super::*;
@@ -39,11 +40,19 @@ fn source(n: u64) -> [u8; 32] {
 }
 
 fn seen(payer: Address, amount: Wei) -> CreditChange {
-    CreditChange::Seen { payer, amount }
+    CreditChange::Seen {
+        payer,
+        amount,
+        transaction: B256::ZERO,
+    }
 }
 
 fn finally(payer: Address, amount: Wei) -> CreditChange {
-    CreditChange::Final { payer, amount }
+    CreditChange::Final {
+        payer,
+        amount,
+        transaction: B256::ZERO,
+    }
 }
 
 /// Uses as much as the books let it, in one lease after the other. Returns how much that was.
@@ -290,6 +299,7 @@ fn a_reorg_takes_provisional_credit_back() {
     let gone = CreditChange::Gone {
         payer: wallet(1),
         amount: 100,
+        transaction: B256::ZERO,
     };
     books.credit(9, &[gone]);
     let row = books.get(&wallet(1)).unwrap();
