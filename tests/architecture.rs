@@ -10,7 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("masq-gossip", &[]),
     ("masq-cores", &["masq-onion"]),
     ("masq-settlement", &[]),
-    ("masq", &["masq-cores", "masq-gossip"]),
+    ("masq", &["masq-cores", "masq-gossip", "masq-settlement"]),
     ("masq-testnet", &["masq", "masq-gossip"]),
 ];
 

@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::codec::{DecodeError, Reader, Writer};
 use super::journal::Table;
 use super::money::{Round, mul_div};
+use super::{DecodeError, Reader, Writer};
 use super::{Limits, Row, Wei};
 
 /// Most sources remembered. A node has five neighbours; this is room for those it had lately.

@@ -1,12 +1,11 @@
 //! The seam to the disk: tables, batches of changes, and what a journal must promise.
-//! The journal on a file is elsewhere; the one in memory here has the same crash semantics and
-//! is for tests.
+//! The journal on a file is `crate::books`; the one in memory here has the same crash semantics
+//! and is for tests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Row;
-use super::codec::DecodeError;
+use super::{DecodeError, Row};
 
 /// Where a row belongs. The numbers are part of the file's format: never use one again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,7 +14,7 @@
 //! * [`fit`]: whether limits, thresholds, rates and the chain's present fees fit together.
 //!
 //! Not here: how payments are made and found on the chain (`chain`), how the two sides compare
-//! their books (crate `masq-settlement`), and the file that batches end up in (`store`).
+//! their books (crate `masq-settlement`), and the file that batches end up in (`books`).
 //!
 //! All amounts are in wei of the token. Nothing here shows a wallet in `Debug` or in an error.
 
@@ -23,7 +23,6 @@ use std::fmt;
 use alloy_primitives::Address;
 
 mod age;
-mod codec;
 pub mod fit;
 mod free;
 mod journal;
@@ -37,7 +36,6 @@ mod refusal;
 mod rows;
 mod thresholds;
 
-pub use codec::{DecodeError, Reader, Writer};
 pub use free::{FreePool, MAX_SOURCES};
 pub(crate) use journal::load;
 pub use journal::{Batch, Change, Journal, JournalError, MemoryJournal, Table};
@@ -51,6 +49,9 @@ pub use receivables::{
 pub use refusal::Refusal;
 pub use rows::{Account, Payable, Row};
 pub use thresholds::{Thresholds, ThresholdsError};
+
+// Rows are laid out as everything that is stored.
+pub use crate::store::{DecodeError, Reader, Writer};
 
 /// An amount in the token's smallest unit: 10^18 are one token.
 pub type Wei = u128;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use alloy_primitives::Address;
 
-use super::codec::{DecodeError, Reader, Writer};
 use super::journal::Table;
+use super::{DecodeError, Reader, Writer};
 use super::{Payee, Wei, opaque_debug};
 
 /// The layout that every row has at present. A row with another one was written by a later version.

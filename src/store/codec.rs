@@ -24,7 +24,7 @@ pub enum DecodeError {
     #[error("it is too long")]
     Trailing,
     /// A field holds what it can't hold.
-    #[error("{0} has a value that it can't have")]
+    #[error("its {0} has a value that it can't have")]
     Field(&'static str),
     /// A layout that this program does not know.
     #[error("it has layout {0}, which this version of the program does not know")]
@@ -66,6 +66,12 @@ impl Writer {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// What was written, to be kept elsewhere: it is not wiped any more.
+    #[must_use]
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
     }
 
     /// Whether something was written that [`Reader`] would refuse for its
@@ -123,6 +129,11 @@ impl Writer {
         self.blob(text.as_bytes())
     }
 
+    /// A number that may be missing; as long as one that is there.
+    pub fn option_u64(&mut self, value: Option<u64>) -> &mut Self {
+        self.bool(value.is_some()).u64(value.unwrap_or_default())
+    }
+
     /// Something that may be missing.
     pub fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) -> &mut Self {
         self.bool(value.is_some());
@@ -176,7 +187,7 @@ impl<'a> Reader<'a> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
-            _ => Err(DecodeError::Field("a yes or no")),
+            _ => Err(DecodeError::Field("yes or no")),
         }
     }
 
@@ -204,14 +215,26 @@ impl<'a> Reader<'a> {
     pub fn blob(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
         if length > MAX_BLOB {
-            return Err(DecodeError::Field("a length"));
+            return Err(DecodeError::Field("length"));
         }
         self.raw(length)
     }
 
     /// A text after its length, at most [`MAX_BLOB`] bytes.
     pub fn text(&mut self) -> Result<&'a str, DecodeError> {
-        std::str::from_utf8(self.blob()?).map_err(|_| DecodeError::Field("a text"))
+        std::str::from_utf8(self.blob()?).map_err(|_| DecodeError::Field("text"))
+    }
+
+    /// What [`Writer::option_u64`] wrote.
+    pub fn option_u64(&mut self) -> Result<Option<u64>, DecodeError> {
+        let there = self.bool()?;
+        let value = self.u64()?;
+        Ok(there.then_some(value))
+    }
+
+    /// Everything that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
     }
 
     /// Something that may be missing.
@@ -284,11 +307,13 @@ mod tests {
             out.u8(value);
         });
         out.option(None::<u8>, |_, _| ());
+        out.option_u64(None).option_u64(Some(8));
         assert_eq!(
             hex::encode(out.as_bytes()),
             "0101000200000003000000000000000400000000000000000000000000000005\
              00000002090900000002616201\
-             0700"
+             0700\
+             000000000000000000010000000000000008"
         );
         let mut from = Reader::new(out.as_bytes());
         assert_eq!(from.u8(), Ok(1));
@@ -301,6 +326,8 @@ mod tests {
         assert_eq!(from.text(), Ok("ab"));
         assert_eq!(from.option(Reader::u8), Ok(Some(7)));
         assert_eq!(from.option(Reader::u8), Ok(None));
+        assert_eq!(from.option_u64(), Ok(None));
+        assert_eq!(from.rest(), [&[1], &8_u64.to_be_bytes()[..]].concat());
         assert_eq!(from.finish(), Ok(()));
     }
 
@@ -314,10 +341,7 @@ mod tests {
             Err(DecodeError::Short)
         );
         let long = [0xff, 0xff, 0xff, 0xff, 0];
-        assert_eq!(
-            Reader::new(&long).blob(),
-            Err(DecodeError::Field("a length"))
-        );
+        assert_eq!(Reader::new(&long).blob(), Err(DecodeError::Field("length")));
         assert!(Reader::new(&[0, 0, 0, 1, 0xff]).text().is_err());
         assert_eq!(
             u64::read(2, &mut Reader::new(&[0; 8])),

@@ -95,7 +95,7 @@ impl Claimed {
             FORMAT => {}
             newer => return Err(HeaderError::Newer(newer)),
         }
-        let purpose = Purpose::from_number(from.u8()?).ok_or(DecodeError::Field("its purpose"))?;
+        let purpose = Purpose::from_number(from.u8()?).ok_or(DecodeError::Field("purpose"))?;
         let (schema, id, check) = (from.u32()?, from.array()?, from.array()?);
         let rest = bytes
             .len()
