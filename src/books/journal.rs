@@ -4,11 +4,6 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use alloy_primitives::Address;
-use masq_settlement::NodeKey;
-use masq_settlement::state::{HopBooks, PayerBooks};
-
-use super::settlement::{self, HOPS, PAYERS, SettlementChange};
 use crate::ledger::{Batch, Change, Journal, JournalError, Table};
 use crate::store::{
     self, DecodeError, Key, Read as _, Reader, Store, StoreError, Value, WriteTx, Writer,
@@ -43,6 +38,8 @@ const fn name(table: Table) -> &'static str {
         Table::Provisional => "ledger.provisional",
         Table::Credits => "ledger.credits",
         Table::Cursor => "ledger.cursor",
+        Table::PayerAccounts => "settlement.payers",
+        Table::HopAccounts => "settlement.hops",
     }
 }
 
@@ -95,60 +92,6 @@ impl StoreJournal {
         Self { store }
     }
 
-    /// As [`Journal::commit`], with changes of settlement accounts in the same transaction.
-    ///
-    /// # Errors
-    /// As [`Journal::commit`].
-    pub fn commit_with(
-        &self,
-        batch: &Batch,
-        settlement: &[SettlementChange],
-    ) -> Result<(), JournalError> {
-        if batch.is_empty() && settlement.is_empty() {
-            return Ok(());
-        }
-        self.store
-            .write(|tx| {
-                for change in batch.changes() {
-                    apply(tx, change)?;
-                }
-                settlement::apply(tx, settlement)
-            })
-            .map_err(medium)
-    }
-
-    /// Every payer's settlement account, in any order.
-    ///
-    /// # Errors
-    /// [`JournalError::Medium`] when they can't be read.
-    pub fn payers(&self) -> Result<Vec<PayerBooks>, JournalError> {
-        self.all(&PAYERS)
-    }
-
-    /// Every hop's settlement account, in any order.
-    ///
-    /// # Errors
-    /// [`JournalError::Medium`] when they can't be read.
-    pub fn hops(&self) -> Result<Vec<HopBooks>, JournalError> {
-        self.all(&HOPS)
-    }
-
-    /// The settlement account of that payer.
-    ///
-    /// # Errors
-    /// [`JournalError::Medium`] when it can't be read.
-    pub fn payer(&self, payer: &Address) -> Result<Option<PayerBooks>, JournalError> {
-        self.store.read(|tx| tx.get(&PAYERS, payer)).map_err(medium)
-    }
-
-    /// The settlement account of that hop.
-    ///
-    /// # Errors
-    /// [`JournalError::Medium`] when it can't be read.
-    pub fn hop(&self, hop: &NodeKey) -> Result<Option<HopBooks>, JournalError> {
-        self.store.read(|tx| tx.get(&HOPS, &hop.0)).map_err(medium)
-    }
-
     fn all<K: Key, V: Value>(&self, table: &store::Table<K, V>) -> Result<Vec<V>, JournalError> {
         let mut all = Vec::new();
         let collect = |_: K, value: V| {
@@ -184,7 +127,17 @@ fn apply_to<K: Key>(tx: &mut WriteTx<'_>, change: &Change, key: &K) -> Result<()
 
 impl Journal for StoreJournal {
     fn commit(&mut self, batch: &Batch) -> Result<(), JournalError> {
-        self.commit_with(batch, &[])
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.store
+            .write(|tx| {
+                for change in batch.changes() {
+                    apply(tx, change)?;
+                }
+                Ok(())
+            })
+            .map_err(medium)
     }
 
     fn rows(&self, table: Table) -> Result<Vec<Vec<u8>>, JournalError> {

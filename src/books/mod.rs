@@ -1,7 +1,7 @@
 //! The books in the store of money: the ledger's journal on a file, and beside it the accounts
 //! of the settlement protocol.
 //!
-//! Both are written together ([`StoreJournal::commit_with`]): what a payer has acknowledged and
+//! Both are rows of the same batches: what a payer has acknowledged and
 //! what it owes must not be of two different moments after a crash.
 //!
 //! Not here: what the amounts mean (`crate::ledger`, `masq_settlement`), how bytes are sealed
@@ -11,7 +11,7 @@ mod journal;
 mod settlement;
 
 pub use journal::StoreJournal;
-pub use settlement::SettlementChange;
+pub use settlement::{HopRow, PayerRow};
 
 #[cfg(test)]
 mod tests;

@@ -1,65 +1,21 @@
 //! How the accounts of the settlement protocol are laid out in the store.
 
-use std::fmt;
-
 use alloy_primitives::{Address, B256};
 use masq_settlement::state::limits::{MAX_NOTICES, MAX_PROVISIONAL, RECENT};
 use masq_settlement::state::{HopBooks, PayerBooks};
-use masq_settlement::{CanonicalSignature, NodeKey, Party, Receipt};
+use masq_settlement::{CanonicalSignature, NodeKey, Receipt};
 
-use crate::ledger::Wei;
-use crate::store::{DecodeError, Reader, StoreError, Table, Value, WriteTx, Writer};
+use crate::ledger::{DecodeError, Reader, Row, Table, Wei, Writer, opaque_debug};
 
-/// What payers have acknowledged. Key: wallet.
-pub(super) const PAYERS: Table<Address, PayerBooks> = Table::new("settlement.payers");
-/// What was acknowledged to hops. Key: the hop's node key.
-pub(super) const HOPS: Table<[u8; 32], HopBooks> = Table::new("settlement.hops");
-
-/// One settlement account written or forgotten.
+/// A payer's account as a row.
 #[derive(Clone, PartialEq, Eq)]
-pub enum SettlementChange {
-    /// A payer's account as it is now.
-    Payer(PayerBooks),
-    /// A hop's account as it is now; its `credit` is not stored.
-    Hop(HopBooks),
-    /// The account is no more.
-    Forget(Party),
-}
+pub struct PayerRow(pub PayerBooks);
 
-impl fmt::Debug for SettlementChange {
-    /// Without wallets and amounts.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Payer(_) => "Payer(..)",
-            Self::Hop(_) => "Hop(..)",
-            Self::Forget(_) => "Forget(..)",
-        })
-    }
-}
+/// A hop's account as a row; its `credit` is not stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HopRow(pub HopBooks);
 
-/// Makes the changes in that transaction, in their order.
-pub(super) fn apply(tx: &mut WriteTx<'_>, changes: &[SettlementChange]) -> Result<(), StoreError> {
-    for change in changes {
-        match change {
-            SettlementChange::Payer(books) => tx.put(&PAYERS, &books.payer, books)?,
-            SettlementChange::Hop(books) => tx.put(&HOPS, &books.hop.0, books)?,
-            SettlementChange::Forget(Party::Payer(payer)) => {
-                tx.remove(&PAYERS, payer)?;
-            }
-            SettlementChange::Forget(Party::Hop(hop)) => {
-                tx.remove(&HOPS, &hop.0)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn only_first(layout: u8) -> Result<(), DecodeError> {
-    match layout {
-        1 => Ok(()),
-        other => Err(DecodeError::Layout(other)),
-    }
-}
+opaque_debug!(PayerRow, HopRow);
 
 /// A number of entries. What is kept is far below the limit of two bytes; more would be a row
 /// that can't be read again, so it is cut.
@@ -127,22 +83,28 @@ fn read_receipt(from: &mut Reader<'_>) -> Result<Receipt, DecodeError> {
     })
 }
 
-impl Value for PayerBooks {
-    const LAYOUT: u8 = 1;
-
-    fn write(&self, out: &mut Writer) {
-        out.raw(self.payer.as_slice()).u32(self.epoch);
-        out.u128(self.base).u128(self.booked).u64(self.sequence);
-        out.option(self.signed, write_receipt);
-        out.u128(self.written_off).u128(self.final_credit);
-        write_payments(out, &self.provisional);
-        write_counted(out, &self.counted);
-        out.u128(self.limit);
+impl Row for PayerRow {
+    fn table(&self) -> Table {
+        Table::PayerAccounts
     }
 
-    fn read(layout: u8, from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        only_first(layout)?;
-        Ok(Self {
+    fn key(&self) -> Vec<u8> {
+        self.0.payer.to_vec()
+    }
+
+    fn write(&self, out: &mut Writer) {
+        let Self(books) = self;
+        out.raw(books.payer.as_slice()).u32(books.epoch);
+        out.u128(books.base).u128(books.booked).u64(books.sequence);
+        out.option(books.signed, write_receipt);
+        out.u128(books.written_off).u128(books.final_credit);
+        write_payments(out, &books.provisional);
+        write_counted(out, &books.counted);
+        out.u128(books.limit);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(PayerBooks {
             payer: Address::new(from.array()?),
             epoch: from.u32()?,
             base: from.u128()?,
@@ -154,25 +116,31 @@ impl Value for PayerBooks {
             provisional: read_list(from, MAX_PROVISIONAL, "number of payments", read_payment)?,
             counted: read_counted(from)?,
             limit: from.u128()?,
-        })
+        }))
     }
 }
 
-impl Value for HopBooks {
-    const LAYOUT: u8 = 1;
-
-    fn write(&self, out: &mut Writer) {
-        out.raw(&self.hop.0).u32(self.epoch);
-        out.u128(self.base).u128(self.booked).u128(self.signed);
-        out.u64(self.sequence).u128(self.paid);
-        write_payments(out, &self.unconfirmed);
-        write_counted(out, &self.counted);
-        out.u32(self.disputes).bool(self.disputing);
+impl Row for HopRow {
+    fn table(&self) -> Table {
+        Table::HopAccounts
     }
 
-    fn read(layout: u8, from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        only_first(layout)?;
-        Ok(Self {
+    fn key(&self) -> Vec<u8> {
+        self.0.hop.0.to_vec()
+    }
+
+    fn write(&self, out: &mut Writer) {
+        let Self(books) = self;
+        out.raw(&books.hop.0).u32(books.epoch);
+        out.u128(books.base).u128(books.booked).u128(books.signed);
+        out.u64(books.sequence).u128(books.paid);
+        write_payments(out, &books.unconfirmed);
+        write_counted(out, &books.counted);
+        out.u32(books.disputes).bool(books.disputing);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(HopBooks {
             hop: NodeKey(from.array()?),
             epoch: from.u32()?,
             base: from.u128()?,
@@ -185,6 +153,6 @@ impl Value for HopBooks {
             credit: None,
             disputes: from.u32()?,
             disputing: from.bool()?,
-        })
+        }))
     }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 use masq_settlement::state::{HopBooks, PayerBooks};
-use masq_settlement::{CanonicalSignature, NodeKey, Party, Receipt};
+use masq_settlement::{CanonicalSignature, NodeKey, Receipt};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{SettlementChange, StoreJournal};
+use super::{HopRow, PayerRow, StoreJournal};
 use crate::ledger::{
-    Batch, Journal, JournalError, MemoryJournal, Payables, Payee, Receivables, Row, Table,
+    Batch, Journal, JournalError, MemoryJournal, Payables, Payee, Receivables, Row, Table, load,
 };
 use crate::store::{DecodeError, Durability, MAX_VALUE, MasterKey, Purpose, Reader, Store, Writer};
 
@@ -69,7 +69,8 @@ fn key(table: Table, n: u8) -> Vec<u8> {
     match table {
         Table::FreeCredit | Table::Engine | Table::Cursor => Vec::new(),
         Table::Intents | Table::Payments => u64::from(n).to_be_bytes().to_vec(),
-        Table::Receivables | Table::Unclaimed => vec![n; 20],
+        Table::Receivables | Table::Unclaimed | Table::PayerAccounts => vec![n; 20],
+        Table::HopAccounts => vec![n; 32],
         Table::Payables => vec![n; 52],
         Table::Provisional | Table::Credits => vec![n; 72],
     }
@@ -178,59 +179,57 @@ fn payable(accrued: u128) -> Batch {
     books.flush()
 }
 
+fn accounts(journal: &dyn Journal) -> (Vec<PayerRow>, Vec<HopRow>) {
+    let payers = load(journal, Table::PayerAccounts).unwrap();
+    (payers, load(journal, Table::HopAccounts).unwrap())
+}
+
 #[test]
 fn accounts_come_back_and_can_be_forgotten() {
     let folder = Folder::new();
-    let journal = folder.journal();
+    let mut journal = folder.journal();
     let mut fresh = payer(9);
     fresh.signed = None;
     fresh.counted.clear();
-    let changes = [
-        SettlementChange::Payer(fresh),
-        SettlementChange::Payer(payer(10)),
-        SettlementChange::Hop(HopBooks {
-            credit: Some(1),
-            ..hop()
-        }),
-    ];
-    journal.commit_with(&payable(5), &changes).unwrap();
+    let mut batch = payable(5);
+    batch.put(&PayerRow(fresh));
+    batch.put(&PayerRow(payer(10)));
+    batch.put(&HopRow(HopBooks {
+        credit: Some(1),
+        ..hop()
+    }));
+    journal.commit(&batch).unwrap();
     drop(journal);
 
-    let journal = folder.journal();
-    assert!(journal.payers().unwrap() == [payer(10)]);
-    assert!(journal.hops().unwrap() == [hop()]);
-    assert!(journal.payer(&Address::new(WALLET)).unwrap() == Some(payer(10)));
-    assert!(journal.payer(&Address::ZERO).unwrap().is_none());
-    assert!(journal.hop(&NodeKey(HOP)).unwrap() == Some(hop()));
+    let mut journal = folder.journal();
+    assert!(accounts(&journal) == (vec![PayerRow(payer(10))], vec![HopRow(hop())]));
     assert_eq!(Payables::load(&journal).unwrap().iter().count(), 1);
 
-    let forget = [
-        SettlementChange::Forget(Party::Payer(Address::new(WALLET))),
-        SettlementChange::Forget(Party::Hop(NodeKey(HOP))),
-        SettlementChange::Forget(Party::Hop(NodeKey([0; 32]))),
-    ];
-    journal.commit_with(&Batch::default(), &forget).unwrap();
-    assert!(journal.payers().unwrap().is_empty() && journal.hops().unwrap().is_empty());
+    let mut batch = Batch::default();
+    batch.remove(Table::PayerAccounts, WALLET.to_vec());
+    batch.remove(Table::HopAccounts, HOP.to_vec());
+    batch.remove(Table::HopAccounts, vec![0; 32]);
+    journal.commit(&batch).unwrap();
+    assert!(accounts(&journal) == (vec![], vec![]));
 }
 
 #[test]
 fn what_can_not_be_written_whole_is_not_written_at_all() {
     let folder = Folder::new();
-    let journal = folder.journal();
+    let mut journal = folder.journal();
     let mut batch = payable(5);
+    batch.put(&HopRow(hop()));
     batch.put(&AnyRow {
         table: Table::Intents,
         key: key(Table::Intents, 1),
         rest: vec![0; MAX_VALUE],
     });
-    let error = journal
-        .commit_with(&batch, &[SettlementChange::Hop(hop())])
-        .unwrap_err();
+    let error = journal.commit(&batch).unwrap_err();
     assert!(
         matches!(error, JournalError::Medium(_)) && error.to_string().contains("too long"),
         "{error}"
     );
-    assert!(journal.hops().unwrap().is_empty());
+    assert!(accounts(&journal) == (vec![], vec![]));
     assert_eq!(Payables::load(&journal).unwrap().iter().count(), 0);
 }
 
@@ -238,12 +237,9 @@ fn what_can_not_be_written_whole_is_not_written_at_all() {
 fn the_file_shows_no_wallet_hash_or_node_key() {
     let folder = Folder::new();
     let mut journal = folder.journal();
-    let changes = [
-        SettlementChange::Payer(payer(10)),
-        SettlementChange::Hop(hop()),
-    ];
-    journal.commit_with(&payable(5), &changes).unwrap();
-    let mut batch = Batch::default();
+    let mut batch = payable(5);
+    batch.put(&PayerRow(payer(10)));
+    batch.put(&HopRow(hop()));
     for table in [Table::Credits, Table::Provisional] {
         batch.put(&AnyRow {
             table,
@@ -264,19 +260,27 @@ fn money_of_unknown_wallets_moves_between_tables() {
     use crate::ledger::{CreditChange, Limits, Thresholds, price::DEFAULT_RATES};
     let folder = Folder::new();
     let mut journal = folder.journal();
-    let load = |journal: &StoreJournal| {
+    let read = |journal: &StoreJournal| {
         let limits = Limits::from_rates(&DEFAULT_RATES).unwrap();
         Receivables::load(journal, limits, Thresholds::default()).unwrap()
     };
     let payer = Address::new(WALLET);
-    let mut books = load(&journal);
-    let paid = CreditChange::Final { payer, amount: 500 };
-    let seen = CreditChange::Seen { payer, amount: 500 };
+    let mut books = read(&journal);
+    let paid = CreditChange::Final {
+        payer,
+        amount: 500,
+        transaction: B256::ZERO,
+    };
+    let seen = CreditChange::Seen {
+        payer,
+        amount: 500,
+        transaction: B256::ZERO,
+    };
     journal.commit(&books.credit(1, &[seen, paid])).unwrap();
     drop(journal);
 
     let mut journal = folder.journal();
-    let mut books = load(&journal);
+    let mut books = read(&journal);
     assert_eq!(journal.rows(Table::Unclaimed).unwrap().len(), 1);
     assert_eq!(books.lease(2, payer, [0; 32], 400).unwrap().amount, 400);
     journal.commit(&books.flush()).unwrap();

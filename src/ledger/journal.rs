@@ -32,11 +32,15 @@ pub enum Table {
     Credits = 9,
     /// How far the scanner has come. One row.
     Cursor = 10,
+    /// Accounts of the settlement protocol with payers. Key: wallet.
+    PayerAccounts = 11,
+    /// Accounts of the settlement protocol with hops. Key: the hop's node key.
+    HopAccounts = 12,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Payables,
         Self::Receivables,
         Self::Unclaimed,
@@ -47,6 +51,8 @@ impl Table {
         Self::Provisional,
         Self::Credits,
         Self::Cursor,
+        Self::PayerAccounts,
+        Self::HopAccounts,
     ];
 
     /// Whether the key shows nothing that must be hidden on disk (it is a nonce, or there is one

@@ -1,0 +1,246 @@
+//! Where circuits meet money: who is served, who is paid, and the same figures in every book.
+//!
+//! | where | what |
+//! |---|---|
+//! | `serving` | circuits of others: authorisation, credit, charges |
+//! | `paying` | circuits of this node's own: promises to hops, what they are owed |
+//! | `telling` | what the chain, the payments and the settlement protocol tell each other |
+//! | `prepaying` | advances that are made without asking, within the user's budget |
+//! | `restore` | the accounts of the protocol as a start finds them |
+//! | `starting` | from the configuration to books that run |
+//! | `map` | one thing under the names of four crates |
+//!
+//! Circuits only count. Each second, whenever a circuit passes a mark, and before anything is said
+//! about it, its counters are priced and booked: for a payer in the ledger's receivables and in its
+//! account of the settlement protocol, for a hop in the payables and in its account. Both are
+//! written in one commit (`crate::chain::Beside`).
+//!
+//! Not here: what circuits are (`masq-cores`), what is signed (`masq-settlement`), what limits and
+//! thresholds mean (`crate::ledger`), how payments are made (`crate::chain`).
+
+mod map;
+mod paying;
+mod prepaying;
+mod restore;
+mod serving;
+mod starting;
+mod telling;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use alloy_primitives::{Address, B256};
+use masq_cores::host::{Asked, Gate, PaidHop, Payer, Paying, Refused, Served, Unpaid};
+use masq_gossip::RatePack;
+use masq_settlement::state::Found;
+use masq_settlement::{Domain, NodeKey, Refusal, Settlement, Signer};
+use tokio::time::{MissedTickBehavior, interval};
+
+use self::paying::PayingCircuit;
+use self::serving::Serving;
+use crate::chain::driver::{Beside, Money};
+use crate::chain::provider::Provider;
+use crate::ledger::{Payee, PrepayBudget};
+
+pub(crate) use self::starting::{StartMoney, start};
+
+/// How often counters are booked. What a crash may cost is a second of usage, writing included.
+const BOOK_EVERY: Duration = Duration::from_millis(500);
+/// Refusals that are remembered for the user. Guess.
+const MAX_REFUSALS: usize = 32;
+
+/// What nodes ask for, by their records.
+pub(crate) trait Prices: Send + Sync {
+    /// A node's rates, and where it wants its money; no wallet where it asks for nothing. `None`
+    /// for a node that is not known.
+    fn of(&self, node: &masq_cores::NodeKey) -> Option<(RatePack, Option<Address>)>;
+}
+
+/// A hop that refused to serve, in words for the user.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusing {
+    /// Who.
+    pub(crate) node: [u8; 32],
+    /// Why.
+    pub(crate) why: String,
+    /// When it said so.
+    pub(crate) at: Instant,
+}
+
+/// The money of a node: gate and payer of its circuits. Cloning gives another handle.
+#[derive(Clone)]
+pub(crate) struct Billing(Arc<Inner>);
+
+struct Inner {
+    me: NodeKey,
+    domain: Domain,
+    /// The node's own prices: nothing below is served.
+    floor: masq_settlement::RatePack,
+    /// Whether this node is paid for what it carries.
+    earns: bool,
+    /// The consuming wallet.
+    signer: Option<Arc<dyn Signer>>,
+    settlement: Settlement,
+    money: Money,
+    provider: Arc<Provider>,
+    /// What advances may cost.
+    budget: PrepayBudget,
+    /// What one token is worth in wei of the coin; 0: fees are not looked at.
+    token_price: u128,
+    prices: OnceLock<Arc<dyn Prices>>,
+    open: Mutex<Open>,
+    /// Transfers to this node that the chain shows, as far as they are of interest.
+    seen: Mutex<HashMap<(Address, B256), Found>>,
+    refusals: Mutex<VecDeque<Refusing>>,
+}
+
+/// Circuits that run.
+#[derive(Default)]
+struct Open {
+    serving: Vec<Weak<Serving>>,
+    paying: Vec<Weak<PayingCircuit>>,
+}
+
+impl Inner {
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prices(&self) -> Option<&Arc<dyn Prices>> {
+        self.prices.get()
+    }
+
+    #[expect(
+        clippy::unused_self,
+        reason = "a clock of its own is what a test would give it"
+    )]
+    fn unix(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        // A clock before 1970 makes every authorisation one of the future, and nothing worse.
+        since.map_or(0, |since| since.as_secs())
+    }
+
+    fn serving(&self) -> Vec<Arc<Serving>> {
+        let mut open = self.open();
+        open.serving.retain(|weak| weak.strong_count() > 0);
+        open.serving.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn paying(&self) -> Vec<Arc<PayingCircuit>> {
+        let mut open = self.open();
+        open.paying.retain(|weak| weak.strong_count() > 0);
+        open.paying.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Books what every circuit has carried by now.
+    fn book_all(&self) {
+        for circuit in self.serving() {
+            circuit.book();
+        }
+        for circuit in self.paying() {
+            circuit.book();
+        }
+    }
+
+    /// A hop does not serve this node, and says why.
+    fn on_refused(&self, hop: NodeKey, payee: Option<Payee>, refusal: Refusal) {
+        let why = map::in_words(&refusal);
+        tracing::info!(hop = ?hop, reason = %refusal.reason, "a hop refuses to serve");
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.retain(|known| known.node != hop.0);
+        refusals.push_front(Refusing {
+            node: hop.0,
+            why,
+            at: Instant::now(),
+        });
+        refusals.truncate(MAX_REFUSALS);
+        drop(refusals);
+        if let Some(payee) = payee {
+            self.prepay_after(payee, &refusal);
+        }
+    }
+}
+
+impl Billing {
+    /// Says where prices come from. Before that no circuit is paid for.
+    pub(crate) fn set_prices(&self, prices: Arc<dyn Prices>) {
+        // The first one stays; there is never a second.
+        let _ = self.0.prices.set(prices);
+    }
+
+    /// The books of the settlement protocol, for its behaviour.
+    pub(crate) fn settlement(&self) -> &Settlement {
+        &self.0.settlement
+    }
+
+    /// The consuming wallet, if there is one.
+    pub(crate) fn wallet(&self) -> Option<Address> {
+        self.0.signer.as_ref().map(|signer| signer.address())
+    }
+
+    /// Payments, payables and receivables.
+    pub(crate) fn money(&self) -> &Money {
+        &self.0.money
+    }
+
+    /// The endpoints.
+    pub(crate) fn provider(&self) -> &Arc<Provider> {
+        &self.0.provider
+    }
+
+    /// Who refused this node lately, the latest first.
+    pub(crate) fn refusals(&self) -> Vec<Refusing> {
+        let refusals = self.0.refusals.lock();
+        let refusals = refusals.unwrap_or_else(PoisonError::into_inner);
+        refusals.iter().cloned().collect()
+    }
+
+    /// Books counters twice a second, until nobody holds this any more.
+    fn keep_booking(&self) {
+        let weak = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            let mut tick = interval(BOOK_EVERY);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                let Some(inner) = weak.upgrade() else { return };
+                inner.book_all();
+            }
+        });
+    }
+
+    /// Books everything for the last time, and has it written; pays what is due when `settle` is
+    /// set.
+    pub(crate) async fn shut_down(&self, settle: bool) {
+        self.0.book_all();
+        // It may have ended by itself, with an error that its handle tells.
+        let _ = self.0.money.shutdown(settle).await;
+    }
+}
+
+impl Gate for Billing {
+    fn admit(&self, asked: &Asked<'_>) -> Result<Arc<dyn Served>, Refused> {
+        if !self.0.earns {
+            return Ok(Arc::new(()));
+        }
+        Ok(self.0.admit(asked)?)
+    }
+}
+
+impl Payer for Billing {
+    fn open(&self, hops: &[PaidHop]) -> Result<Arc<dyn Paying>, Unpaid> {
+        Ok(self.0.open_circuit(hops)?)
+    }
+}
+
+/// The accounts of the protocol, as rows beside the ledger's.
+struct Accounts(Settlement);
+
+impl Beside for Accounts {
+    fn flush(&self) -> crate::ledger::Batch {
+        self.0.with(|machine, _| restore::changed(machine))
+    }
+}
