@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use masq_cores::host::{CircuitSummary, Gate, Meter};
-use masq_cores::{Authorisation, CircuitId, FailureCode, NodeKey, Role};
+use masq_cores::host::{Asked, CircuitSummary, Gate, Meter, Refused, Served};
+use masq_cores::{CircuitId, FailureCode, Role};
 
 use crate::control::types::CircuitCounts;
 
@@ -68,26 +68,20 @@ impl Share {
 }
 
 impl Gate for Share {
-    fn admit(
-        &self,
-        _: &NodeKey,
-        role: Role,
-        auth: &Authorisation,
-        _: Option<&NodeKey>,
-    ) -> Result<(), FailureCode> {
-        let serves = match role {
+    fn admit(&self, asked: &Asked<'_>) -> Result<Arc<dyn Served>, Refused> {
+        let serves = match asked.role {
             Role::OverRelay | Role::BackRelay => self.service.routes,
             // A node that is no exit answers its own services only: see `ask`.
             Role::Exit => self.service.exits || self.service.routes,
             Role::Origin => true,
         };
         if !serves {
-            return Err(FailureCode::Refused);
+            return Err(FailureCode::Refused.into());
         }
-        if auth.kind != KIND_NONE {
-            return Err(FailureCode::BadAuthorisation);
+        if asked.auth.kind != KIND_NONE {
+            return Err(FailureCode::BadAuthorisation.into());
         }
-        Ok(())
+        Ok(Arc::new(()))
     }
 }
 
@@ -108,6 +102,7 @@ impl Meter for Share {
 #[cfg(test)]
 mod tests {
     use masq_cores::host::Carried;
+    use masq_cores::{Authorisation, NodeKey};
 
     use super::*;
 
@@ -116,7 +111,18 @@ mod tests {
             kind,
             ..Authorisation::none()
         };
-        share.admit(&NodeKey([1; 32]), role, &auth, None)
+        let asked = Asked {
+            from: &NodeKey([1; 32]),
+            next: None,
+            role,
+            auth: &auth,
+            ephemeral: &[2; 32],
+        };
+        let admitted = share.admit(&asked).map(drop);
+        admitted.map_err(|refused| {
+            assert!(refused.detail.is_empty());
+            refused.code
+        })
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::failure::CircuitFailure;
+use crate::failure::{CircuitFailure, FailureCode};
 
 /// Why a circuit ended.
 ///
@@ -44,6 +44,10 @@ pub enum CloseReason {
     /// The cell counter of the circuit is used up.
     #[error("cell counter used up")]
     Exhausted,
+    /// This node gave it up by a decision of its own, in good order where it is the origin
+    /// ([`Running::end`](crate::Running::end)).
+    #[error("given up by this node: {0}")]
+    GivenUp(FailureCode),
     /// This node is stopping, or the neighbour that the circuit ran over is one no more.
     #[error("link or node shut down")]
     Shutdown,

@@ -5,6 +5,8 @@ use std::fmt;
 
 use masq_onion::NodeKey;
 
+use crate::paid::{MAX_DETAIL, bounded};
+
 /// Version byte in front of a sealed failure.
 const VERSION: u8 = 1;
 
@@ -102,6 +104,14 @@ impl FailureCode {
         self.to_byte() >= 1 && self.to_byte() < 16
     }
 
+    /// The same, where it may be a hop's own decision; otherwise that it does not serve.
+    pub(crate) const fn of_hop(self) -> Self {
+        match self {
+            Self::Ended => Self::Refused,
+            other => other,
+        }
+    }
+
     /// What a hop reports when its next node refused in plain with this code.
     pub(crate) const fn as_seen_before(self) -> Self {
         match self {
@@ -147,6 +157,9 @@ pub struct CircuitFailure {
     pub node: NodeKey,
     /// What it reported.
     pub code: FailureCode,
+    /// What it put behind the code, at most [`MAX_DETAIL`] bytes: with a refused
+    /// authorisation, why. Empty where nothing was sealed.
+    pub detail: Vec<u8>,
     /// The edge in question; the origin itself may be one of its ends.
     pub edge: (NodeKey, NodeKey),
 }
@@ -168,6 +181,7 @@ impl CircuitFailure {
             hop,
             node: path[at],
             code,
+            detail: Vec::new(),
             edge,
         })
     }
@@ -181,15 +195,20 @@ impl fmt::Display for CircuitFailure {
 
 impl std::error::Error for CircuitFailure {}
 
-/// What a hop seals into a failure frame.
-pub(crate) fn encode(code: FailureCode) -> [u8; 2] {
-    [VERSION, code.to_byte()]
+/// What a hop seals into a failure frame: `[1][code][detail]`.
+pub(crate) fn encode(code: FailureCode, detail: Vec<u8>) -> Vec<u8> {
+    let mut payload = vec![VERSION, code.to_byte()];
+    payload.extend(bounded(detail, MAX_DETAIL, "detail of a failure"));
+    payload
 }
 
-/// Reads what a hop sealed; bytes that a later version may add are ignored.
-pub(crate) fn decode(payload: &[u8]) -> Option<FailureCode> {
+/// Reads what a hop sealed; of the detail, no more than may be there.
+pub(crate) fn decode(payload: &[u8]) -> Option<(FailureCode, &[u8])> {
     match payload {
-        [VERSION, code, ..] => Some(FailureCode::from_byte(*code)),
+        [VERSION, code, detail @ ..] => Some((
+            FailureCode::from_byte(*code),
+            &detail[..detail.len().min(MAX_DETAIL)],
+        )),
         _ => None,
     }
 }
@@ -207,11 +226,28 @@ mod tests {
 
     #[test]
     fn golden_failure_payload() {
-        assert_eq!(encode(FailureCode::Overloaded), [1, 16]);
-        assert_eq!(decode(&[1, 16]), Some(FailureCode::Overloaded));
-        assert_eq!(decode(&[1, 16, 9, 9]), Some(FailureCode::Overloaded));
+        assert_eq!(encode(FailureCode::Overloaded, vec![]), [1, 16]);
+        assert_eq!(
+            encode(FailureCode::BadAuthorisation, vec![5, 19, 0, 7]),
+            [1, 17, 5, 19, 0, 7]
+        );
+        assert_eq!(decode(&[1, 16]), Some((FailureCode::Overloaded, &[][..])));
+        assert_eq!(
+            decode(&[1, 17, 5, 9]),
+            Some((FailureCode::BadAuthorisation, &[5, 9][..]))
+        );
         assert_eq!(decode(&[2, 16]), None);
         assert_eq!(decode(&[]), None);
+    }
+
+    #[test]
+    fn detail_is_bounded_on_both_sides() {
+        let most = vec![7; MAX_DETAIL];
+        assert_eq!(encode(FailureCode::Refused, most.clone()).len(), 34);
+        assert_eq!(encode(FailureCode::Refused, vec![7; 33]), [1, 20]);
+        let mut longer = vec![1, 20];
+        longer.extend([7; 200]);
+        assert_eq!(decode(&longer), Some((FailureCode::Refused, &most[..])));
     }
 
     #[test]

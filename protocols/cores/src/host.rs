@@ -1,7 +1,8 @@
 //! What circuits ask of the node that they run in: streams, leave, and somebody to hand
 //! their ends and their counts to.
 //!
-//! Every trait here is called from circuit tasks and must not block.
+//! Every trait here is called from circuit tasks and must not block. Leave and payment are
+//! in `paid`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,11 @@ use masq_onion::{Authorisation, NodeKey, Role};
 use rand_chacha::ChaCha20Rng;
 
 use crate::cell::{CircuitEnd, CircuitId, Leg};
-use crate::failure::FailureCode;
+
+pub use crate::paid::{
+    Asked, Gate, MAX_DETAIL, MAX_EXTRA, MAX_SLOT, OpenGate, PaidHop, Payer, Paying, Refused,
+    Running, Served, Unpaid,
+};
 
 /// A byte stream to a neighbour, whatever it is made of.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -43,37 +48,6 @@ pub trait Opener: Send + Sync {
     fn open(&self, to: &NodeKey) -> BoxFuture<'static, Result<Wire, OpenError>>;
 }
 
-/// Decides whether this node serves in a circuit. Asked once per circuit, never per cell.
-pub trait Gate: Send + Sync {
-    /// Whether to serve as `role` between `from` and `next`.
-    ///
-    /// # Errors
-    /// The code that the origin is told.
-    fn admit(
-        &self,
-        from: &NodeKey,
-        role: Role,
-        auth: &Authorisation,
-        next: Option<&NodeKey>,
-    ) -> Result<(), FailureCode>;
-}
-
-/// Serves whatever asks, in any role, with any authorisation: for tests and for chain `dev`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OpenGate;
-
-impl Gate for OpenGate {
-    fn admit(
-        &self,
-        _: &NodeKey,
-        _: Role,
-        _: &Authorisation,
-        _: Option<&NodeKey>,
-    ) -> Result<(), FailureCode> {
-        Ok(())
-    }
-}
-
 /// Takes over the exit's end of circuits. A node without one is no exit.
 pub trait ExitAcceptor: Send + Sync {
     /// A circuit ends here; its keys are exchanged. To be taken over by a task.
@@ -84,12 +58,6 @@ impl<F: Fn(CircuitEnd) + Send + Sync> ExitAcceptor for F {
     fn accept(&self, end: CircuitEnd) {
         self(end);
     }
-}
-
-/// Writes the payment authorisations of this node's own circuits.
-pub trait Authoriser: Send + Sync {
-    /// For `hop`, bound to the ephemeral key that this circuit has for it.
-    fn authorise(&self, hop: &NodeKey, ephemeral: &[u8; 32]) -> Authorisation;
 }
 
 /// Cells of one leg that a node has carried, and their body bytes.

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`behaviour`], [`control`] | negotiating substreams with neighbours over libp2p |
 //! | [`node`], [`host`] | one node's share in circuits, and what it asks of its host |
+//! | `paid` | what bills and pays for circuits has to be; exported by [`host`] |
 //! | [`link`], [`keys`] | what a link may carry; onion keys and replay |
 //! | [`frame`], [`flags`], [`report`], [`failure`] | what is on the wire |
 //! | [`origin`] | building circuits and running them |
@@ -16,6 +17,7 @@
 //! | [`session`], [`flow`] | the byte pipe on a circuit, and the flows in it |
 //! | [`pool`] | warm circuits, isolation, another route where one fails |
 
+mod account;
 pub mod behaviour;
 pub mod cell;
 pub mod close;
@@ -34,6 +36,7 @@ pub mod link;
 mod meter;
 pub mod node;
 pub mod origin;
+mod paid;
 pub mod pool;
 pub mod report;
 pub mod session;
@@ -44,8 +47,9 @@ pub use close::CloseReason;
 pub use control::{Control, PROTOCOL};
 pub use failure::{CircuitFailure, FailureCode};
 pub use host::{
-    Authoriser, Carried, CircuitSummary, Duplex, ExitAcceptor, Gate, Meter, Observer, OpenError,
-    OpenGate, Opener, RngSource, Seen, Sight, Wire,
+    Asked, Carried, CircuitSummary, Duplex, ExitAcceptor, Gate, MAX_DETAIL, MAX_EXTRA, MAX_SLOT,
+    Meter, Observer, OpenError, OpenGate, Opener, PaidHop, Payer, Paying, Refused, RngSource,
+    Running, Seen, Served, Sight, Unpaid, Wire,
 };
 pub use keys::OnionPublics;
 pub use link::LinkUse;

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::cell::{CellPool, CircuitEnd, CircuitId};
 use crate::failure::FailureCode;
 use crate::hop;
-use crate::host::{Authoriser, ExitAcceptor, Gate, Meter, Observer, Opener, RngSource, Wire};
+use crate::host::{ExitAcceptor, Gate, Meter, Observer, Opener, Payer, RngSource, Wire};
 use crate::keys::{OnionKeys, OnionPublics, ValidKeys};
 use crate::limits::{EXIT_CIRCUITS, EXIT_CIRCUITS_PER_LINK, HOME_TIMEOUT};
 use crate::link::{LinkUse, Links};
@@ -28,8 +28,8 @@ pub struct Config {
     pub gate: Arc<dyn Gate>,
     /// Takes the exit's end of circuits; a node without one refuses to be an exit.
     pub exit: Option<Arc<dyn ExitAcceptor>>,
-    /// Writes payment authorisations; without one circuits carry none (kind 0).
-    pub authoriser: Option<Arc<dyn Authoriser>>,
+    /// Pays for circuits of this node's own; without one they carry no authorisation (kind 0).
+    pub payer: Option<Arc<dyn Payer>>,
     /// Is told what circuits carried.
     pub meter: Option<Arc<dyn Meter>>,
     /// Is shown what hops see. For the development chain only.
@@ -56,7 +56,7 @@ impl Config {
             opener,
             gate,
             exit: None,
-            authoriser: None,
+            payer: None,
             meter: None,
             observer: None,
             rng,
@@ -72,7 +72,7 @@ pub(crate) struct Inner {
     pub(crate) opener: Arc<dyn Opener>,
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) exit: Option<Arc<dyn ExitAcceptor>>,
-    pub(crate) authoriser: Option<Arc<dyn Authoriser>>,
+    pub(crate) payer: Option<Arc<dyn Payer>>,
     pub(crate) meter: Option<Arc<dyn Meter>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) rng: RngSource,
@@ -135,7 +135,7 @@ impl Cores {
             opener: config.opener,
             gate: config.gate,
             exit: config.exit,
-            authoriser: config.authoriser,
+            payer: config.payer,
             meter: config.meter,
             observer: config.observer,
             rng: config.rng,

@@ -6,7 +6,7 @@
 /// Version byte of a hop's report.
 const VERSION: u8 = 1;
 /// Length of the fixed part: version, load, cells, bytes.
-const FIXED: usize = 2 + 8 + 8;
+pub(crate) const FIXED: usize = 2 + 8 + 8;
 
 /// What one hop tells the origin in a report round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

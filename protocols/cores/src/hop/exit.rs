@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::Hop;
 use super::pump::{ReverseEnd, ReversePump};
+use crate::account::Account;
 use crate::cell::{CellBuf, CircuitEnd, END_QUEUE, KIND_LEN, Leg, ResumeSecret, Side};
 use crate::close::CloseReason;
 use crate::failure::FailureCode;
@@ -51,12 +52,14 @@ enum End {
     Fault(FailureCode, &'static str),
     Reverse(ReverseEnd),
     Standstill(Standstill),
+    GivenUp(FailureCode),
     Stopped,
 }
 
 /// Serves as the exit until the circuit ends; says whether that was in good order.
 pub(crate) async fn run(
     hop: &Hop,
+    account: &mut Account,
     before: Wire,
     mut after: Wire,
     setup: &[u8],
@@ -74,6 +77,7 @@ pub(crate) async fn run(
         reverse.close().await;
         return false;
     }
+    account.begin();
     let mut incoming = Incoming {
         reader: CellReader::new(before_read, Leg::Over, hop.inner.cells.clone()),
         opener: keys.over,
@@ -86,6 +90,7 @@ pub(crate) async fn run(
     let exchange = exchange(hop, &mut incoming, &mut outgoing, &keys.binding);
     let exchanged = tokio::select! {
         exchanged = timeout(SETUP_TIMEOUT, exchange) => exchanged,
+        code = hop.running.to_end() => Ok(Err(End::GivenUp(code))),
         () = hop.stopped() => Ok(Err(End::Stopped)),
     };
     let end = match exchanged {
@@ -264,6 +269,7 @@ async fn serve(
         end = outgoing.run(hop, &mut from_session) => end,
         end = reverse.run(hop) => End::Reverse(end),
         still = hop.counters.standstill(true) => End::Standstill(still),
+        code = hop.running.to_end() => End::GivenUp(code),
         () = hop.stopped() => End::Stopped,
     };
     let reason = match &end {
@@ -273,6 +279,7 @@ async fn serve(
         End::Fault(_, why) => CloseReason::Protocol(why),
         End::Standstill(Standstill::Idle) => CloseReason::Idle,
         End::Standstill(Standstill::Stalled) => CloseReason::Silent,
+        End::GivenUp(code) => CloseReason::GivenUp(*code),
         End::Stopped => CloseReason::Shutdown,
     };
     close.send_replace(Some(Arc::new(reason)));
@@ -294,6 +301,7 @@ async fn finish(hop: &Hop, end: End, outgoing: &mut Outgoing, reverse: &mut Reve
         End::Reverse(ReverseEnd::Next(code)) => reverse.fail(code),
         End::Standstill(Standstill::Idle) => reverse.fail(FailureCode::Idle),
         End::Standstill(Standstill::Stalled) => reverse.fail(FailureCode::NextClosed),
+        End::GivenUp(code) => reverse.fail(code),
         End::Stopped => reverse.fail(FailureCode::Shutdown),
     }
     let back = timeout(CLOSE_GRACE, outgoing.writer.close());

@@ -13,25 +13,29 @@ use masq_onion::{HopKeys, NodeKey, Peeled, ReverseHop, Role, SetupPackage};
 use rand::RngExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::cell::{CircuitId, Leg};
+use crate::account::{Account, Party};
+use crate::cell::CircuitId;
 use crate::failure::{self, FailureCode};
 use crate::frame::{
     FrameError, KIND_FAILURE, KIND_REFUSED, KIND_TAKEN, ReverseWriter, SetupKind, read_setup,
     setup_frame,
 };
-use crate::host::{CircuitSummary, Seen, Wire};
+use crate::host::{Seen, Wire};
 use crate::keys::Unseen;
 use crate::limits::{LAST_WORD, NOT_NEIGHBOUR_MAX, NOT_NEIGHBOUR_MIN, SETUP_TIMEOUT};
 use crate::link::{ExitPlace, Place};
 use crate::meter::{Counters, Tap};
 use crate::node::Inner;
 use crate::origin::Home;
+use crate::paid::{Asked, Refused, Running, Served};
 
 /// What a hop's tasks share: who they work for, and what they count.
 pub(crate) struct Hop {
     pub(crate) inner: Arc<Inner>,
     pub(crate) id: CircuitId,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) running: Running,
+    pub(crate) served: Arc<dyn Served>,
     pub(crate) tap: Tap,
     /// Places on the link before and the link after.
     places: [Place; 2],
@@ -55,11 +59,18 @@ enum Verdict {
     /// The stream is dropped without a word.
     Drop,
     /// This node serves in it.
-    Serve(Box<Peeled>, Option<ExitPlace>),
+    Serve(Box<Peeled>, Leave),
     /// Refused, to be said in plain to the node before.
     Refuse(FailureCode),
     /// Refused, to be said to the origin.
-    Tell(FailureCode, Box<ReverseHop>),
+    Tell(Refused, Box<ReverseHop>),
+}
+
+/// Leave to serve in a circuit.
+struct Leave {
+    /// The place for it, where this node is the exit.
+    exit: Option<ExitPlace>,
+    served: Arc<dyn Served>,
 }
 
 /// Serves one inbound substream from its first byte to its end.
@@ -84,17 +95,17 @@ pub(crate) async fn serve(inner: Arc<Inner>, from: NodeKey, place: Place, mut wi
             home.arrive(wire, place);
         }
         Verdict::Drop => tracing::debug!("set-up dropped"),
-        Verdict::Serve(peeled, exit) => {
-            run(inner, from, place, wire, &package, *peeled).await;
-            drop(exit);
+        Verdict::Serve(peeled, leave) => {
+            run(inner, from, place, wire, &package, *peeled, leave.served).await;
+            drop(leave.exit);
         }
         Verdict::Refuse(code) => {
             tracing::debug!(%code, "set-up refused");
             say(wire, KIND_REFUSED, &[code.to_byte()]).await;
         }
-        Verdict::Tell(code, reverse) => {
-            tracing::debug!(%code, "set-up refused");
-            tell(wire, code, *reverse).await;
+        Verdict::Tell(refused, reverse) => {
+            tracing::debug!(code = %refused.code, "set-up refused");
+            tell(wire, refused, *reverse).await;
         }
     }
 }
@@ -111,8 +122,9 @@ async fn say(wire: Wire, kind: u8, body: &[u8]) {
     let _ = timeout(LAST_WORD, writer.close()).await;
 }
 
-async fn tell(wire: Wire, code: FailureCode, mut reverse: ReverseHop) {
-    if let Ok(frame) = reverse.fail(&failure::encode(code)) {
+async fn tell(wire: Wire, refused: Refused, mut reverse: ReverseHop) {
+    let payload = failure::encode(refused.code.of_hop(), refused.detail);
+    if let Ok(frame) = reverse.fail(&payload) {
         say(wire, KIND_FAILURE, &frame).await;
     }
 }
@@ -141,39 +153,49 @@ fn judge(
     if inner.keys().was_seen(&peeled.package_id) {
         return Verdict::Refuse(FailureCode::Replay);
     }
-    let exit = match leave(inner, from, &peeled) {
-        Ok(exit) => exit,
+    let leave = match leave(inner, from, package, &peeled) {
+        Ok(leave) => leave,
         // A refusal is sealed with the circuit's keys, so each package may cause one only.
-        Err(code)
+        Err(refused)
             if inner
                 .keys()
                 .may_seal_refusal(peeled.package_id, keys.generation()) =>
         {
-            return Verdict::Tell(code, Box::new(reverse_of(peeled.role, peeled.keys)));
+            return Verdict::Tell(refused, Box::new(reverse_of(peeled.role, peeled.keys)));
         }
-        Err(code) => return Verdict::Refuse(code),
+        // In plain, where the node before reads along: the code and nothing more.
+        Err(refused) => return Verdict::Refuse(refused.code.of_hop()),
     };
     match inner.keys().remember(peeled.package_id, keys.generation()) {
-        Ok(()) => Verdict::Serve(Box::new(peeled), exit),
+        Ok(()) => Verdict::Serve(Box::new(peeled), leave),
         Err(Unseen::Replay) => Verdict::Refuse(FailureCode::Replay),
         Err(Unseen::Full) => Verdict::Refuse(FailureCode::Overloaded),
         Err(Unseen::Stale) => Verdict::Refuse(FailureCode::BadPackage),
     }
 }
 
-/// Whether this node serves in a circuit; with the place for it, where it is the exit.
-fn leave(inner: &Inner, from: &NodeKey, peeled: &Peeled) -> Result<Option<ExitPlace>, FailureCode> {
+/// Whether this node serves in a circuit.
+fn leave(
+    inner: &Inner,
+    from: &NodeKey,
+    package: &SetupPackage,
+    peeled: &Peeled,
+) -> Result<Leave, Refused> {
     let exit = if peeled.role != Role::Exit {
         None
     } else if inner.exit.is_none() {
-        return Err(FailureCode::Refused);
+        return Err(FailureCode::Refused.into());
     } else {
         Some(inner.links().exit(from)?)
     };
-    inner
-        .gate
-        .admit(from, peeled.role, &peeled.auth, peeled.next.as_ref())?;
-    Ok(exit)
+    let served = inner.gate.admit(&Asked {
+        from,
+        next: peeled.next.as_ref(),
+        role: peeled.role,
+        auth: &peeled.auth,
+        ephemeral: package.ephemeral(),
+    })?;
+    Ok(Leave { exit, served })
 }
 
 /// A set-up over this node's entry link is one that it waits for, or nothing at all: whether
@@ -204,10 +226,12 @@ async fn run(
     wire: Wire,
     package: &SetupPackage,
     peeled: Peeled,
+    served: Arc<dyn Served>,
 ) {
     let role = peeled.role;
     let (Some(next), Some(next_package)) = (peeled.next, peeled.next_package) else {
-        return tell(wire, FailureCode::BadPackage, reverse_of(role, peeled.keys)).await;
+        let refused = FailureCode::BadPackage.into();
+        return tell(wire, refused, reverse_of(role, peeled.keys)).await;
     };
     let begun = Instant::now();
     let onward = match open_next(&inner, &place, role, &next, &next_package).await {
@@ -216,12 +240,17 @@ async fn run(
             if code == FailureCode::NotNeighbour {
                 blur(&inner, begun).await;
             }
-            return tell(wire, code, reverse_of(role, peeled.keys)).await;
+            return tell(wire, code.into(), reverse_of(role, peeled.keys)).await;
         }
     };
     let id = inner.next_id();
+    let meter = inner.meter.clone();
+    let party = Party::Hop(served.clone());
+    let mut account = Account::open(id, role, peeled.auth, meter, party);
     let hop = Hop {
-        counters: Counters::default(),
+        counters: account.counters.clone(),
+        running: account.running.clone(),
+        served,
         tap: Tap {
             observer: inner.observer.clone(),
             id,
@@ -237,14 +266,12 @@ async fn run(
     hop.tap.show(Seen::SetupIn, package.as_bytes());
     hop.tap.show(Seen::SetupOut, next_package.as_bytes());
     tracing::debug!(circuit = %id, ?role, "circuit begins");
-    if let Some(meter) = &hop.inner.meter {
-        meter.opened(id, role);
-    }
-    let clean = match role {
+    account.clean = match role {
         Role::OverRelay => {
             let keys = peeled.keys.into_over_relay();
             relay::run(
                 &hop,
+                &mut account,
                 wire,
                 onward.wire,
                 &onward.frame,
@@ -257,6 +284,7 @@ async fn run(
             let keys = peeled.keys.into_back_relay();
             relay::run(
                 &hop,
+                &mut account,
                 wire,
                 onward.wire,
                 &onward.frame,
@@ -267,20 +295,10 @@ async fn run(
         }
         Role::Exit | Role::Origin => {
             let keys = peeled.keys.into_exit();
-            exit::run(&hop, wire, onward.wire, &onward.frame, keys).await
+            exit::run(&hop, &mut account, wire, onward.wire, &onward.frame, keys).await
         }
     };
-    tracing::debug!(circuit = %id, clean, "circuit ends");
-    if let Some(meter) = &hop.inner.meter {
-        meter.closed(CircuitSummary {
-            id,
-            role,
-            auth: peeled.auth,
-            over: hop.counters.carried(Leg::Over),
-            back: hop.counters.carried(Leg::Back),
-            clean,
-        });
-    }
+    tracing::debug!(circuit = %id, clean = account.clean, "circuit ends");
 }
 
 /// The way on to the next node.

@@ -10,7 +10,7 @@ use masq_onion::ReverseHop;
 use tokio::time::{Instant, timeout};
 
 use super::Hop;
-use crate::cell::CellBuf;
+use crate::cell::{CellBuf, Leg};
 use crate::failure::{self, FailureCode};
 use crate::frame::{
     CellReader, CellWriter, FrameError, KIND_FAILURE, KIND_REPORT, Reverse, ReverseReader,
@@ -19,6 +19,7 @@ use crate::frame::{
 use crate::host::Wire;
 use crate::limits::{FAILURE_GRACE, LAST_WORD, REPORTS_PER_MINUTE};
 use crate::link::TokenBucket;
+use crate::paid::{MAX_EXTRA, bounded};
 use crate::report::HopReport;
 
 /// What came of waiting for a cell.
@@ -132,18 +133,13 @@ impl ReversePump {
         if !self.rounds.take(Instant::now().into_std()) {
             return Some(ReverseEnd::Next(FailureCode::NextMisbehaved));
         }
-        let (over, back) = (
-            hop.counters.carried(crate::cell::Leg::Over),
-            hop.counters.carried(crate::cell::Leg::Back),
-        );
-        let mine = HopReport {
-            load: hop.inner.links().load(),
-            cells: over.cells + back.cells,
-            bytes: over.bytes + back.bytes,
-            extra: Vec::new(),
+        let answer = |told: Option<&[u8]>| {
+            if let Some(slot) = told {
+                hop.served.heard(slot);
+            }
+            report_of(hop).encode()
         };
-        // What the origin has to say to this hop in its slot is for a later version.
-        if self.keys.report(body, &mine.encode()).is_err() {
+        if self.keys.report_with(body, answer).is_err() {
             return Some(ReverseEnd::Next(FailureCode::NextMisbehaved));
         }
         hop.counters.count_control();
@@ -164,7 +160,7 @@ impl ReversePump {
 
     /// Puts this hop's own failure on the way to the origin.
     pub(crate) fn fail(&mut self, code: FailureCode) {
-        if let Ok(frame) = self.keys.fail(&failure::encode(code)) {
+        if let Ok(frame) = self.keys.fail(&failure::encode(code, Vec::new())) {
             self.writer.push_last(KIND_FAILURE, &frame);
         }
     }
@@ -172,5 +168,19 @@ impl ReversePump {
     /// Sends what waits and ends the direction, within a bounded time.
     pub(crate) async fn close(&mut self) {
         let _ = timeout(LAST_WORD, self.writer.close()).await;
+    }
+}
+
+/// What this hop says in a round that comes by now.
+fn report_of(hop: &Hop) -> HopReport {
+    let (over, back) = (
+        hop.counters.carried(Leg::Over),
+        hop.counters.carried(Leg::Back),
+    );
+    HopReport {
+        load: hop.inner.links().load(),
+        cells: over.cells + back.cells,
+        bytes: over.bytes + back.bytes,
+        extra: bounded(hop.served.say(), MAX_EXTRA, "report of a hop"),
     }
 }

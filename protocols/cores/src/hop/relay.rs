@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::Hop;
 use super::pump::{NextCell, ReverseEnd, ReversePump, next_cell};
+use crate::account::Account;
 use crate::cell::{KIND_LEN, Leg};
 use crate::failure::FailureCode;
 use crate::frame::{CellReader, CellWriter};
@@ -90,6 +91,7 @@ impl Data {
 /// Relays until the circuit ends; says whether that was in good order.
 pub(crate) async fn run(
     hop: &Hop,
+    account: &mut Account,
     before: Wire,
     mut after: Wire,
     setup: &[u8],
@@ -108,6 +110,7 @@ pub(crate) async fn run(
         reverse.close().await;
         return false;
     }
+    account.begin();
     let mut data = Data {
         reader: CellReader::new(before_read, layer.leg(), hop.inner.cells.clone()),
         writer: CellWriter::new(after_write),
@@ -140,6 +143,10 @@ pub(crate) async fn run(
                 Standstill::Idle => FailureCode::Idle,
                 Standstill::Stalled => FailureCode::NextClosed,
             });
+            false
+        }
+        code = hop.running.to_end() => {
+            reverse.fail(code);
             false
         }
         () = hop.stopped() => {

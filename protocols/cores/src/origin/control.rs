@@ -2,6 +2,7 @@
 //! and reading reports and failures where they come out, on the over leg's.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::io::{ReadHalf, WriteHalf};
@@ -16,6 +17,7 @@ use crate::failure::{self, CircuitFailure, FailureCode};
 use crate::frame::{KIND_REPORT, Reverse, ReverseReader, ReverseWriter};
 use crate::host::Wire;
 use crate::limits::{REPORT_EVERY, REPORT_TIMEOUT};
+use crate::paid::{MAX_SLOT, Paying, bounded};
 use crate::report::HopReport;
 
 /// Why the reverse direction ended at the origin.
@@ -53,6 +55,7 @@ pub(super) struct Control {
     rounds: watch::Sender<Round>,
     path: Vec<NodeKey>,
     rng: ChaCha20Rng,
+    paying: Option<Arc<dyn Paying>>,
 }
 
 impl Control {
@@ -63,6 +66,7 @@ impl Control {
         rounds: watch::Sender<Round>,
         path: Vec<NodeKey>,
         rng: ChaCha20Rng,
+        paying: Option<Arc<dyn Paying>>,
     ) -> Self {
         Self {
             reader,
@@ -73,6 +77,7 @@ impl Control {
             rounds,
             path,
             rng,
+            paying,
         }
     }
 
@@ -124,7 +129,10 @@ impl Control {
         let Some(writer) = &mut self.writer else {
             return false;
         };
-        let Ok(frame) = self.keys.start(&[]) else {
+        let Ok(frame) = self
+            .keys
+            .start(&said(self.paying.as_deref(), self.keys.hops()))
+        else {
             return false;
         };
         self.phase = Phase::Out(Instant::now());
@@ -142,38 +150,61 @@ impl Control {
                 };
                 let took = since.elapsed();
                 self.phase = Phase::Between(Instant::now() + self.interval());
-                self.rounds.send_modify(|round| {
-                    round.count += 1;
-                    round.took = took;
-                    round.hops = slots
-                        .iter()
-                        .map(|s| HopReport::decode(s.as_deref()?))
-                        .collect();
-                });
+                self.heard(&slots, took);
                 None
             }
             Reverse::Failure(mut body) => {
                 let Ok((hop, payload)) = self.keys.open_failure(&mut body) else {
                     return Some(ControlEnd::Closed);
                 };
-                let code = failure::decode(&payload).unwrap_or(FailureCode::Unknown(u8::MAX));
+                let (code, detail) =
+                    failure::decode(&payload).unwrap_or((FailureCode::Unknown(u8::MAX), &[]));
                 if code == FailureCode::Ended {
                     return Some(ControlEnd::Ended);
                 }
-                Some(match CircuitFailure::locate(&self.path, hop, code) {
-                    Some(failure) => ControlEnd::Failed(failure),
-                    None => ControlEnd::Violation,
-                })
+                let Some(mut failure) = CircuitFailure::locate(&self.path, hop, code) else {
+                    return Some(ControlEnd::Violation);
+                };
+                failure.detail = detail.to_vec();
+                Some(self.failed(failure))
             }
             Reverse::Refused(code) => Some(match CircuitFailure::locate(&self.path, 0, code) {
                 Some(mut failure) => {
                     // In plain, so it can only be the first hop's word about itself.
                     failure.edge = self.first_edge();
-                    ControlEnd::Failed(failure)
+                    self.failed(failure)
                 }
                 None => ControlEnd::Violation,
             }),
         }
+    }
+
+    fn failed(&self, failure: CircuitFailure) -> ControlEnd {
+        if let Some(paying) = &self.paying {
+            paying.refused(failure.hop, failure.code, &failure.detail);
+        }
+        ControlEnd::Failed(failure)
+    }
+
+    /// Takes what the hops said in a round.
+    fn heard(&self, slots: &[Option<Vec<u8>>], took: Duration) {
+        let hops: Vec<_> = slots
+            .iter()
+            .map(|slot| HopReport::decode(slot.as_deref()?))
+            .collect();
+        if let Some(paying) = &self.paying {
+            for (i, report) in hops.iter().enumerate() {
+                match report {
+                    Some(report) if !report.extra.is_empty() => paying.heard(i, &report.extra),
+                    _ => {}
+                }
+            }
+        }
+        self.rounds.send_modify(|round| {
+            round.count += 1;
+            round.took = took;
+            round.hops = hops;
+        });
     }
 
     /// The edge between the origin and its first hop.
@@ -195,9 +226,19 @@ impl Control {
             hop,
             node: self.path[hop + 1],
             code: FailureCode::NextClosed,
+            detail: Vec::new(),
             edge,
         }
     }
+}
+
+/// What is said to each hop in a round that starts now.
+fn said(paying: Option<&dyn Paying>, hops: usize) -> Vec<Vec<u8>> {
+    let Some(paying) = paying else {
+        return Vec::new();
+    };
+    let say = |hop| bounded(paying.say(hop), MAX_SLOT, "slot of a hop");
+    (0..hops).map(say).collect()
 }
 
 async fn arrival(starter: &mut Option<oneshot::Receiver<WriteHalf<Wire>>>) -> WriteHalf<Wire> {

@@ -6,6 +6,7 @@ mod control;
 mod legs;
 mod task;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,12 @@ use std::time::Duration;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use masq_onion::{
     Authorisation, BuildError, CellError, CellSize, Command, HopSpec, NodeKey, OnionPublic,
-    OriginCircuit, OriginKx, SetupPackage,
+    OriginCircuit, OriginKx, Role, SetupPackage,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::account::{Account, Party};
 use crate::cell::{CellPool, CircuitEnd, CircuitId, END_QUEUE, KIND_LEN, Leg, ResumeSecret, Side};
 use crate::close::CloseReason;
 use crate::failure::FailureCode;
@@ -26,8 +28,8 @@ use crate::frame::{CellReader, CellWriter, ReverseReader, SetupKind, cell_kind, 
 use crate::host::{Carried, OpenError, Wire};
 use crate::limits::{PENDING_ORIGINS, SETUP_TIMEOUT};
 use crate::link::Place;
-use crate::meter::Counters;
 use crate::node::Inner;
+use crate::paid::{PaidHop, Paying, Running, Unpaid};
 use crate::report::HopReport;
 use control::Control;
 use legs::{BackLeg, OverLeg};
@@ -90,6 +92,9 @@ pub enum LaunchError {
     /// The node is stopping.
     #[error("node is stopping")]
     Shutdown,
+    /// It cannot be paid for.
+    #[error("cannot be paid for: {0}")]
+    Unpaid(#[from] Unpaid),
     /// The first cell could not be sealed; this is a bug.
     #[error("first cell: {0}")]
     Seal(#[from] CellError),
@@ -114,13 +119,13 @@ pub struct CircuitHandle {
     up: watch::Receiver<bool>,
     closed: watch::Receiver<Option<Arc<CloseReason>>>,
     rounds: watch::Receiver<Round>,
-    counters: Arc<Counters>,
+    running: Running,
 }
 
 impl CircuitHandle {
     /// What this node sent on the over leg and received on the back leg so far.
     pub fn carried(&self, leg: Leg) -> Carried {
-        self.counters.carried(leg)
+        self.running.carried(leg)
     }
 
     /// Name for logs.
@@ -233,7 +238,11 @@ pub(crate) async fn launch(
         }
         links.own(&first.node)?
     };
-    let (package, circuit) = build(inner, &route)?;
+    let paying = match &inner.payer {
+        Some(payer) => Some(payer.open(&paid_hops(&route))?),
+        None => None,
+    };
+    let (package, circuit) = build(inner, &route, paying.as_deref())?;
     let (home, arrival) = oneshot::channel();
     if !inner.homes().insert(circuit.cookie(), last, Home(home)) {
         return Err(LaunchError::TooMany);
@@ -249,10 +258,37 @@ pub(crate) async fn launch(
     if !matches!(sent, Ok(Ok(()))) {
         return Err(LaunchError::Open(OpenError::Failed));
     }
-    start(inner, Arc::new(route), place, wire, arrival, circuit)
+    start(
+        inner,
+        Arc::new(route),
+        place,
+        wire,
+        arrival,
+        circuit,
+        paying,
+    )
 }
 
-fn build(inner: &Inner, route: &Route) -> Result<(SetupPackage, OriginCircuit), BuildError> {
+/// Who is to be paid, in the order in which hops are counted.
+fn paid_hops(route: &Route) -> Vec<PaidHop> {
+    let exit = route.over.len().saturating_sub(1);
+    let hops = route.over.iter().chain(&route.back).enumerate();
+    hops.map(|(i, hop)| PaidHop {
+        node: hop.node,
+        role: match i.cmp(&exit) {
+            Ordering::Less => Role::OverRelay,
+            Ordering::Equal => Role::Exit,
+            Ordering::Greater => Role::BackRelay,
+        },
+    })
+    .collect()
+}
+
+fn build(
+    inner: &Inner,
+    route: &Route,
+    paying: Option<&dyn Paying>,
+) -> Result<(SetupPackage, OriginCircuit), BuildError> {
     let spec = |hop: &RouteHop| HopSpec {
         node: hop.node,
         onion: hop.onion,
@@ -266,14 +302,11 @@ fn build(inner: &Inner, route: &Route) -> Result<(SetupPackage, OriginCircuit), 
         auth: Authorisation::none(),
     };
     let mut rng = inner.rng.make();
-    match &inner.authoriser {
+    match paying {
         None => masq_onion::build_setup(&over, &back, &own, &mut rng),
-        Some(authoriser) => {
-            let nodes: Vec<_> = over.iter().chain(&back).map(|hop| hop.node).collect();
-            masq_onion::build_setup_with(&over, &back, &own, &mut rng, |index, ephemeral| {
-                nodes.get(index).map_or_else(Authorisation::none, |node| {
-                    authoriser.authorise(node, ephemeral)
-                })
+        Some(paying) => {
+            masq_onion::build_setup_with(&over, &back, &own, &mut rng, |hop, ephemeral| {
+                paying.authorise(hop, ephemeral)
             })
         }
     }
@@ -287,6 +320,7 @@ fn start(
     wire: Wire,
     arrival: oneshot::Receiver<(Wire, Place)>,
     circuit: OriginCircuit,
+    paying: Option<Arc<dyn Paying>>,
 ) -> Result<(CircuitEnd, CircuitHandle), LaunchError> {
     let id = inner.next_id();
     let mut rng = inner.rng.make();
@@ -345,20 +379,24 @@ fn start(
         round_tx,
         path,
         rng,
+        paying.clone(),
     );
-    let counters = Arc::<Counters>::default();
+    let party = paying.map_or(Party::Free, Party::Origin);
+    let meter = inner.meter.clone();
+    let mut account = Account::open(id, Role::Origin, Authorisation::none(), meter, party);
+    account.begin();
     let handle = CircuitHandle {
         id,
         route,
         up,
         closed: closed.clone(),
         rounds,
-        counters: counters.clone(),
+        running: account.running.clone(),
     };
     let task = Origin {
         inner: inner.clone(),
         id,
-        counters,
+        account,
         place,
         over,
         back,

@@ -4,26 +4,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use masq_onion::{Authorisation, Role};
 use rand::RngExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::control::{Control, ControlEnd};
 use super::legs::{BackEnd, BackLeg, OverEnd, OverLeg};
-use crate::cell::{CellBuf, CircuitId, Leg};
+use crate::account::Account;
+use crate::cell::{CellBuf, CircuitId};
 use crate::close::CloseReason;
-use crate::host::CircuitSummary;
+use crate::failure::FailureCode;
 use crate::limits::{CLOSE_GRACE, DRAIN_MAX, DRAIN_MIN, FAILURE_GRACE};
 use crate::link::Place;
-use crate::meter::Counters;
 use crate::node::Inner;
 
 /// Everything of one circuit at its origin.
 pub(super) struct Origin {
     pub(super) inner: Arc<Inner>,
     pub(super) id: CircuitId,
-    pub(super) counters: Arc<Counters>,
+    pub(super) account: Account,
     pub(super) place: Place,
     pub(super) over: OverLeg,
     pub(super) back: BackLeg,
@@ -37,20 +36,21 @@ enum First {
     Back(BackEnd),
     Control(ControlEnd),
     Stalled,
+    GivenUp(FailureCode),
     Stopped,
 }
 
 impl Origin {
     /// Runs the circuit to its end.
     pub(super) async fn run(mut self, to_session: mpsc::Sender<CellBuf>) {
-        if let Some(meter) = &self.inner.meter {
-            meter.opened(self.id, Role::Origin);
-        }
+        let counters = self.account.counters.clone();
+        let running = self.account.running.clone();
         let first = tokio::select! {
-            end = self.over.run(&self.counters) => First::Over(end),
-            end = self.back.run(&self.counters, &to_session) => First::Back(end),
+            end = self.over.run(&counters) => First::Over(end),
+            end = self.back.run(&counters, &to_session) => First::Back(end),
             end = self.control.run() => First::Control(end),
-            _ = self.counters.standstill(false) => First::Stalled,
+            _ = counters.standstill(false) => First::Stalled,
+            code = running.to_end() => First::GivenUp(code),
             () = self.inner.stop.cancelled() => First::Stopped,
             () = self.place.gone.cancelled() => First::Stopped,
         };
@@ -64,16 +64,7 @@ impl Origin {
         if !stopped {
             self.wind_up(tampered).await;
         }
-        if let Some(meter) = &self.inner.meter {
-            meter.closed(CircuitSummary {
-                id: self.id,
-                role: Role::Origin,
-                auth: Authorisation::none(),
-                over: self.counters.carried(Leg::Over),
-                back: self.counters.carried(Leg::Back),
-                clean,
-            });
-        }
+        self.account.clean = clean;
     }
 
     /// Finds out why the circuit ended, which may need a moment: where a stream broke, the
@@ -97,6 +88,7 @@ impl Origin {
             First::Back(BackEnd::Violation(what)) => CloseReason::Protocol(what),
             First::Control(end) => self.control_reason(end, to_session).await,
             First::Stalled => CloseReason::Silent,
+            First::GivenUp(code) => CloseReason::GivenUp(code),
             First::Stopped => CloseReason::Shutdown,
         }
     }
@@ -121,7 +113,8 @@ impl Origin {
             ControlEnd::Failed(failure) => CloseReason::Failed(failure),
             ControlEnd::Ended => {
                 // The word may have overtaken the last cells, which come the other way.
-                let rest = self.back.run(&self.counters, to_session);
+                let counters = self.account.counters.clone();
+                let rest = self.back.run(&counters, to_session);
                 match timeout(CLOSE_GRACE, rest).await {
                     Ok(BackEnd::Tampered) => CloseReason::Tampered,
                     _ => CloseReason::Remote,

@@ -14,9 +14,9 @@ use futures::future::BoxFuture;
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt};
 use masq_cores::frame::KIND_TAKEN;
 use masq_cores::{
-    Authorisation, CellBuf, CircuitEnd, CircuitHandle, CircuitId, CircuitSummary, Config, Cores,
-    FailureCode, Gate, LinkUse, Meter, NodeKey, OpenError, Opener, RngSource, Role, Route,
-    RouteHop, Wire,
+    Asked, CellBuf, CircuitEnd, CircuitHandle, CircuitId, CircuitSummary, Config, Cores,
+    FailureCode, Gate, LinkUse, Meter, NodeKey, OpenError, Opener, Refused, RngSource, Role, Route,
+    RouteHop, Served, Wire,
 };
 use masq_onion::CellSize;
 use rand_chacha::ChaCha20Rng;
@@ -182,14 +182,11 @@ impl Opener for MeshOpener {
 pub struct SwitchGate(pub Mutex<Option<FailureCode>>);
 
 impl Gate for SwitchGate {
-    fn admit(
-        &self,
-        _: &NodeKey,
-        _: Role,
-        _: &Authorisation,
-        _: Option<&NodeKey>,
-    ) -> Result<(), FailureCode> {
-        self.0.lock().unwrap().map_or(Ok(()), Err)
+    fn admit(&self, _: &Asked<'_>) -> Result<Arc<dyn Served>, Refused> {
+        match *self.0.lock().unwrap() {
+            Some(code) => Err(code.into()),
+            None => Ok(Arc::new(())),
+        }
     }
 }
 

@@ -38,17 +38,38 @@ impl ReverseHop {
     pub fn report(&mut self, frame: &mut [u8], mine: &[u8]) -> Result<Option<Vec<u8>>, CellError> {
         check_len(frame)?;
         check_payload(mine, REPORT_PAYLOAD)?;
+        let mut told = None;
+        self.report_with(frame, |slot| {
+            told = slot.map(<[u8]>::to_vec);
+            mine.to_vec()
+        })?;
+        Ok(told)
+    }
+
+    /// As [`report`](Self::report), for a hop that answers what the origin says: `answer`
+    /// is given that, and gives what is sealed for the origin.
+    ///
+    /// # Errors
+    /// As there; after [`CellError::BodyTooLong`] the frame cannot be used any more.
+    pub fn report_with(
+        &mut self,
+        frame: &mut [u8],
+        answer: impl FnOnce(Option<&[u8]>) -> Vec<u8>,
+    ) -> Result<(), CellError> {
+        check_len(frame)?;
         let round = self.rounds.next()?;
         self.keys.layer.apply(Purpose::Encrypt, round, 0, frame);
         let told = open_slot(&self.keys.to_hop, round, &mut frame[..REPORT_SLOT]);
+        let mine = answer(told.as_deref().filter(|payload| !payload.is_empty()));
+        check_payload(&mine, REPORT_PAYLOAD)?;
         frame.copy_within(REPORT_SLOT.., 0);
         seal_slot(
             &self.keys.from_hop,
             round,
             &mut frame[REPORT_LEN - REPORT_SLOT..],
-            mine,
+            &mine,
         );
-        Ok(told.filter(|payload| !payload.is_empty()))
+        Ok(())
     }
 
     /// A failure frame in which this hop tells the origin why it gives up.

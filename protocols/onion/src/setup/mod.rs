@@ -163,7 +163,12 @@ impl SetupPackage {
         self.0[SELECTOR_AT]
     }
 
-    fn ephemeral(&self) -> &[u8; 32] {
+    /// The ephemeral public key of the hop that the package is for, as it is transmitted.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn ephemeral(&self) -> &[u8; 32] {
         self.0[EPHEMERAL_AT..TAG_AT]
             .first_chunk()
             .expect("32 bytes lie between the two")
