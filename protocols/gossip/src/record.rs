@@ -7,6 +7,7 @@
 //! Byte layout: `docs/spec/gossip.md`, "Record".
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::identity::ed25519;
@@ -138,7 +139,7 @@ pub enum RecordError {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedRecord {
     record: Record,
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
     hash: [u8; 32],
 }
 
@@ -286,7 +287,7 @@ impl Record {
         bytes.extend_from_slice(&signature);
         Ok(SignedRecord {
             record: self,
-            bytes,
+            bytes: bytes.into(),
             hash,
         })
     }
@@ -353,7 +354,7 @@ impl SignedRecord {
         let hash = Sha256::digest(encoded).into();
         Ok(Self {
             record,
-            bytes: bytes.to_vec(),
+            bytes: bytes.into(),
             hash,
         })
     }
@@ -386,6 +387,16 @@ impl SignedRecord {
     /// As it travels: layout, then signature.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The same, to be passed on without being copied.
+    pub fn shared_bytes(&self) -> Arc<[u8]> {
+        Arc::clone(&self.bytes)
+    }
+
+    /// Whether these are its bytes; cheap when they are the very same.
+    pub(crate) fn is_exactly(&self, bytes: &[u8]) -> bool {
+        std::ptr::eq(self.bytes(), bytes) || self.bytes() == bytes
     }
 
     /// SHA-256 over the layout without the signature.

@@ -6,6 +6,7 @@ mod reach;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::card::WalkId;
 use crate::event::RefuseReason;
@@ -144,7 +145,7 @@ pub enum Message {
     #[doc(hidden)]
     Want(Vec<NodeKey>),
     #[doc(hidden)]
-    Records(Vec<Vec<u8>>),
+    Records(Vec<Arc<[u8]>>),
     /// One or two records that prove a lie.
     #[doc(hidden)]
     Proof(Vec<Vec<u8>>),
@@ -330,7 +331,7 @@ impl Message {
             },
             Self::Records(records) => Frame {
                 kind: kind::RECORDS,
-                record: records.iter().map(Cow::from).collect(),
+                record: records.iter().map(|record| Cow::from(&**record)).collect(),
                 ..Frame::default()
             },
             Self::Proof(records) => Frame {
@@ -492,7 +493,7 @@ impl Message {
                 }
                 Self::Want(keys.iter().map(|key| NodeKey(*key)).collect())
             }
-            kind::RECORDS => Self::Records(f.record.iter().map(|r| r.to_vec()).collect()),
+            kind::RECORDS => Self::Records(f.record.iter().map(|r| Arc::from(&**r)).collect()),
             kind::PROOF => Self::Proof(proof(&f)?),
             kind::REACH_ASK => reach::ask(&f)?,
             kind::REACH_REPLY => reach::reply(&f)?,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use masq_gossip::sim::attack::{Eclipse, Flood, Harvest, Insiders, Report, Strength};
+use masq_gossip::sim::attack::{Eclipse, Flood, Harvest, Insiders, Links, Report, Strength};
 use masq_gossip::sim::{Network, NodeSpec, Sim};
 use masq_gossip::{Chain, Config, IpLimits};
 
@@ -85,7 +85,7 @@ fn insiders_at_rest_learn_hardly_anything_new() {
 #[test]
 fn a_band_is_counted_by_what_it_holds() {
     let mut sim = mesh(3, 40, IpLimits::default());
-    let band = Eclipse::enlist(&mut sim, 10, 5, &[0], SECOND * 12);
+    let band = Eclipse::enlist(&mut sim, 10, Links::Listed, &[0], SECOND * 12);
     sim.run(SECOND * 60);
     let report = band.run(&mut sim, SECOND * 120, &mut |_, _| {});
     let held = ["held_0", "held_1", "held_2", "held_3", "held_4", "held_5"];
@@ -100,6 +100,19 @@ fn a_band_is_counted_by_what_it_holds() {
     let report = band.run_against(&mut sim, victim, SECOND * 120, &mut |_, _| {});
     assert!(report.figure("slots_held_most").unwrap() <= 5.0);
     assert!(sim.worst_degree() <= 5);
+}
+
+#[test]
+fn a_band_that_lists_little_holds_more_and_breaks_no_cap() {
+    let held = |links: Links| {
+        let mut sim = mesh(3, 40, IpLimits::default());
+        let band = Eclipse::enlist(&mut sim, 10, links, &[0], SECOND * 12);
+        sim.run(SECOND * 60);
+        let report = band.run(&mut sim, SECOND * 120, &mut |_, _| {});
+        assert!(sim.worst_degree() <= 5);
+        report.figure("held_mean").unwrap()
+    };
+    assert!(held(Links::Unlisted) > held(Links::Listed));
 }
 
 #[test]

@@ -164,7 +164,7 @@ impl Verifier for Shared {
         let signature = *bytes.last_chunk().ok_or(RecordError::Layout)?;
         let known = &mut self.0.lock().expect("no holder panics").records;
         if let Some(record) = known.get(&signature)
-            && record.bytes() == bytes
+            && record.is_exactly(bytes)
         {
             return Ok(Arc::clone(record));
         }

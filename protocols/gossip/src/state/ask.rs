@@ -10,7 +10,6 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
 
-use super::store::Stored;
 use super::walk::Asker;
 use super::{ConnId, Machine, Output};
 use crate::bucket::TokenBucket;
@@ -179,7 +178,7 @@ impl Machine {
             && self.asks.count(true) < MAX_GUEST_ASKS;
         // Anybody, not only those whose records leave a place: such are rare, and who wants to be met
         // would say that it has one.
-        let known = self.spread.store.in_view().filter(|stored| {
+        let known = self.spread.store.in_view().filter(|(_, stored)| {
             let record = &stored.record;
             record.node() != self.me
                 && record.roles.routes
@@ -187,7 +186,7 @@ impl Machine {
                 && record.node() != guest.peer
                 && !record.neighbours.contains(&guest.peer)
         });
-        let known: Vec<NodeKey> = known.map(|stored| stored.record.node()).collect();
+        let known: Vec<NodeKey> = known.map(|(_, stored)| stored.record.node()).collect();
         let Some(to) = known.choose(&mut self.rng).copied().filter(|_| fit) else {
             return Err(guest);
         };
@@ -269,15 +268,14 @@ impl Machine {
         // Near is counted over listed links, since only those close cycles for the way back: counted
         // over the entry link it would bring close to us whoever is close to its other end.
         let told_of = |node: &NodeKey| store.slot(node).and_then(|slot| store.told(slot));
-        let told = |stored: &Stored| told_of(&stored.record.node());
         let fits = |node: &NodeKey| !self.engaged(node) && !self.asks.asked.contains_key(node);
         let dialable = self.introducible();
-        let known = store.in_view().filter(|stored| {
+        let known = store.in_view().filter(|(slot, stored)| {
             let record = &stored.record;
             let there = if near {
-                told(stored) == Some(NEAR)
+                store.told(*slot) == Some(NEAR)
             } else {
-                told(stored).is_none()
+                store.told(*slot).is_none()
                     && record.neighbours.iter().any(|n| told_of(n) == Some(at - 1))
             };
             there
@@ -286,7 +284,7 @@ impl Machine {
                 && (dialable || record.roles.accepts_connections)
                 && fits(&record.node())
         });
-        let known: Vec<NodeKey> = known.map(|stored| stored.record.node()).collect();
+        let known: Vec<NodeKey> = known.map(|(_, stored)| stored.record.node()).collect();
         known.choose(&mut self.rng).copied()
     }
 

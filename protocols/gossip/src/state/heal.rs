@@ -12,7 +12,6 @@ use super::{ConnId, Machine};
 use crate::address::Address;
 use crate::event::{DownReason, Stage};
 use crate::key::NodeKey;
-use crate::record::SignedRecord;
 use crate::wire::{Farewell, Message};
 
 /// Seeds and past neighbours tried at a time. Guess.
@@ -103,13 +102,7 @@ impl Machine {
             return;
         };
         let peer = conn.peer;
-        let lists = |record: &SignedRecord| record.neighbours.contains(&self.me);
-        let listed = self
-            .spread
-            .store
-            .get(&peer)
-            .is_some_and(|record| lists(record));
-        let missing = !listed && conn.link().is_some_and(Link::listed);
+        let missing = conn.link().is_some_and(Link::listed) && !self.spread.store.lists_me(&peer);
         let Some(link) = self.conns.get_mut(&id).and_then(Conn::link_mut) else {
             return;
         };
@@ -188,12 +181,7 @@ impl Machine {
 
     /// The share of routing nodes in view that list fewer than [`LISTED_TARGET`]: so many may have room.
     fn roomy(&self) -> f64 {
-        let records = self.spread.store.in_view().map(|stored| &stored.record);
-        let (mut all, mut roomy) = (0u32, 0u32);
-        for record in records.filter(|record| record.roles.routes) {
-            all += 1;
-            roomy += u32::from(record.neighbours.len() < LISTED_TARGET);
-        }
+        let (all, roomy) = self.spread.store.room(LISTED_TARGET);
         f64::from(roomy) / f64::from(all.max(1))
     }
 
@@ -355,12 +343,7 @@ impl Machine {
     fn lacks_route(&self) -> bool {
         self.config.originates
             && self.stage == Stage::ConnectedToNeighbour
-            && (self.spread.store.reaches_the_radius()
-                || self
-                    .spread
-                    .store
-                    .in_view()
-                    .any(|stored| stored.record.roles.exits && stored.record.node() != self.me))
+            && (self.spread.store.reaches_the_radius() || self.spread.store.sees_exit())
     }
 
     /// A node that has the links it looks for, knows exits, and still has no route gives up

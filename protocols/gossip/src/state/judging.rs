@@ -167,9 +167,10 @@ impl Machine {
     fn convict(&mut self, proof: &Proof, from: Option<ConnId>) -> bool {
         let node = proof.node();
         let store = &self.spread.store;
-        let stored = store.slot(&node).and_then(|slot| store.at(slot));
-        let tell_all = stored.is_some_and(|stored| stored.told().is_some());
-        let told_us = stored.map(|stored| stored.heard.clone());
+        let slot = store.slot(&node);
+        let tell_all = slot.is_some_and(|slot| store.told(slot).is_some());
+        let told_us = slot.and_then(|slot| store.at(slot));
+        let told_us = told_us.map(|stored| stored.heard.clone());
         let told_us = told_us.unwrap_or_default();
         let Some(ban) = self.bans.convict(proof, self.now.mono, self.now.unix) else {
             return false;

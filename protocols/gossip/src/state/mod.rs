@@ -18,9 +18,11 @@ mod book;
 mod clock;
 mod conn;
 mod entry;
+mod graph;
 mod heal;
 mod intro;
 mod judging;
+mod keymap;
 mod reach;
 mod sources;
 mod splice;
@@ -237,6 +239,15 @@ struct Timers {
 /// Nodes that kept a link out of their record, until when they are not taken again.
 type Shunned = std::collections::BTreeMap<NodeKey, Duration>;
 
+/// Whether there was a route, and what that depended on.
+#[derive(Debug)]
+struct KnownRoute {
+    changes: u64,
+    hops: u8,
+    start: Vec<NodeKey>,
+    exists: bool,
+}
+
 /// One node of the mesh.
 pub struct Machine {
     config: Config,
@@ -262,6 +273,8 @@ pub struct Machine {
     accused: bool,
     spread: Spread,
     timers: Timers,
+    /// What the last search for a route found.
+    route: Option<KnownRoute>,
     stage: Stage,
     stopping: bool,
     outputs: VecDeque<Output>,
@@ -313,7 +326,7 @@ impl Machine {
             clocks: Clocks::default(),
             bans: Bans::new(start.bans, me, now.mono, now.unix),
             accused: false,
-            spread: Spread::new(config.radius, start.last_version),
+            spread: Spread::new(me, config.radius, start.last_version),
             timers: Timers {
                 seek: now.mono,
                 seek_pause: timing.seek_first,
@@ -327,6 +340,7 @@ impl Machine {
                 reweave: now.mono + trim::REWEAVE_PAUSE,
             },
             shunned: Shunned::new(),
+            route: None,
             stage: Stage::NotConnected,
             stopping: false,
             outputs: VecDeque::new(),
@@ -659,10 +673,9 @@ impl Machine {
 
     /// Whether a known node carries circuits of others.
     fn routes(&self, node: &NodeKey) -> bool {
-        self.spread
-            .store
-            .get(node)
-            .is_some_and(|record| record.roles.routes)
+        let store = &self.spread.store;
+        let vertex = store.slot(node).and_then(|slot| store.vertex(slot));
+        vertex.is_some_and(|vertex| vertex.routes)
     }
 
     /// Neighbours, and everyone for whom a slot is reserved. What comes of a splice is not
@@ -808,22 +821,33 @@ impl Machine {
         wanted.map(|(_, conn, _)| conn.peer).collect()
     }
 
-    fn has_route(&self) -> bool {
+    fn has_route(&mut self) -> bool {
+        let store = &self.spread.store;
         let start = self.starts();
-        route_exists(&self.spread.store, self.me, &start, self.config.min_hops)
+        let hops = self.config.min_hops;
+        let known = self.route.take();
+        let route = known.filter(|known| {
+            (known.changes, known.hops) == (store.changes(), hops) && known.start == start
+        });
+        let route = route.unwrap_or_else(|| KnownRoute {
+            exists: route_exists(store, self.me, &start, hops),
+            changes: store.changes(),
+            hops,
+            start,
+        });
+        let exists = route.exists;
+        self.route = Some(route);
+        exists
     }
 
     /// Whether there is a route over those of the known edges for which `holds` says that they are
     /// there. For simulations, which know.
     pub fn has_route_over(&self, holds: impl Fn(&NodeKey, &NodeKey) -> bool) -> bool {
         let start = self.starts();
-        stage::route_over(
-            &self.spread.store,
-            self.me,
-            &start,
-            self.config.min_hops,
-            holds,
-        )
+        let store = &self.spread.store;
+        let key = |slot| store.at(slot).map(|stored| stored.record.node());
+        let holds = |a, b| key(a).zip(key(b)).is_some_and(|(a, b)| holds(&a, &b));
+        stage::route_over(store, self.me, &start, self.config.min_hops, holds)
     }
 
     /// The way that a circuit of this node to another one could take, the other one last. For

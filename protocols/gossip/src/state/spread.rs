@@ -52,9 +52,9 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    pub(super) fn new(radius: u8, last_version: u64) -> Self {
+    pub(super) fn new(me: NodeKey, radius: u8, last_version: u64) -> Self {
         Self {
-            store: Store::new(radius),
+            store: Store::new(me, radius),
             splices: TokenBucket::new(SPLICES.0, SPLICES.1, Duration::ZERO),
             own: None,
             last_version,
@@ -198,7 +198,7 @@ impl Machine {
     fn show_newer(&mut self, held: &SignedRecord, from: Option<ConnId>) {
         let Some(id) = from else { return };
         if self.links.get(&held.node()) == Some(&id) {
-            self.send_records(id, &[held.bytes().to_vec()]);
+            self.send_records(id, &[held.shared_bytes()]);
         }
     }
 
@@ -216,7 +216,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn on_records(&mut self, id: ConnId, records: &[Vec<u8>]) {
+    pub(super) fn on_records(&mut self, id: ConnId, records: &[Arc<[u8]>]) {
         for bytes in records {
             // It may just have been found to lie.
             if !self.conns.contains_key(&id) {
@@ -266,7 +266,7 @@ impl Machine {
             let links: Vec<NodeKey> = self.links.keys().copied().collect();
             let grace = self.config.timing.orphan_grace;
             let store = &mut self.spread.store;
-            store.survey(self.me, links, now, self.now.unix, grace);
+            store.survey(links, now, self.now.unix, grace);
         }
         let (any, news) = self.spread.store.take_changed();
         self.push(&news);
@@ -290,16 +290,18 @@ impl Machine {
         let links: Vec<ConnId> = self.links.values().copied().collect();
         for id in links {
             let news = changed.iter().filter_map(|slot| {
-                let stored = self.spread.store.at(*slot)?;
-                let new = !stored.heard.contains(&id) && stored.record.expires > self.now.unix;
-                new.then(|| stored.record.bytes().to_vec())
+                let store = &self.spread.store;
+                let stored = store.at(*slot)?;
+                let valid = store.facts(*slot).expires > self.now.unix;
+                let new = valid && !stored.heard.contains(&id);
+                new.then(|| stored.record.shared_bytes())
             });
-            let news: Vec<Vec<u8>> = news.collect();
+            let news: Vec<Arc<[u8]>> = news.collect();
             self.send_records(id, &news);
         }
     }
 
-    fn send_records(&mut self, id: ConnId, records: &[Vec<u8>]) {
+    fn send_records(&mut self, id: ConnId, records: &[Arc<[u8]>]) {
         for chunk in records.chunks(MAX_RECORDS) {
             self.send(id, Message::Records(chunk.to_vec()));
         }
@@ -317,6 +319,7 @@ impl Machine {
         let others = || {
             store
                 .in_view()
+                .map(|(_, stored)| stored)
                 .filter(|stored| stored.record.node() != self.me)
         };
         let records = others().map(|stored| (stored.record.node(), Arc::clone(&stored.record)));
@@ -345,11 +348,7 @@ impl Machine {
         common.extend_from_slice(store.around(peer, radius));
         common.sort_unstable();
         common.dedup();
-        common.retain(|slot| {
-            store
-                .at(*slot)
-                .is_some_and(|stored| stored.record.expires > unix)
-        });
+        common.retain(|slot| store.facts(*slot).expires > unix);
         common
     }
 
@@ -359,8 +358,10 @@ impl Machine {
 
     /// In order of keys.
     fn entries(&self, common: &[Slot], mask: u16) -> Vec<DigestEntry> {
-        let records = common.iter().filter_map(|slot| self.record_at(*slot));
-        let listed = records.filter(|record| mask & (1 << bucket_of(&record.node())) != 0);
+        let store = &self.spread.store;
+        let listed = common.iter().copied();
+        let listed = listed.filter(|slot| mask & (1 << bucket_of(store.facts(*slot).first)) != 0);
+        let listed = listed.filter_map(|slot| self.record_at(slot));
         let mut entries: Vec<DigestEntry> = listed
             .map(|record| DigestEntry {
                 node: record.node(),
@@ -373,19 +374,20 @@ impl Machine {
     }
 
     /// The bytes of records, nearest first: so an edge leads to each when it arrives.
-    fn nearest_first(&self, mut slots: Vec<Slot>) -> Vec<Vec<u8>> {
+    fn nearest_first(&self, mut slots: Vec<Slot>) -> Vec<Arc<[u8]>> {
         let store = &self.spread.store;
         slots.sort_by_key(|slot| store.told(*slot).unwrap_or(u8::MAX));
         let records = slots.into_iter().filter_map(|slot| self.record_at(slot));
-        records.map(|record| record.bytes().to_vec()).collect()
+        records.map(|record| record.shared_bytes()).collect()
     }
 
     /// A record's hash says everything about it, so adding hashes up is enough, and cheap.
     fn digest(&self, common: &[Slot]) -> Buckets {
         let mut sums = [0u64; DIGEST_BUCKETS];
-        for record in common.iter().filter_map(|slot| self.record_at(*slot)) {
-            let sum = &mut sums[bucket_of(&record.node())];
-            *sum = sum.wrapping_add(u64::from_be_bytes(short_hash(record)));
+        for slot in common {
+            let facts = self.spread.store.facts(*slot);
+            let sum = &mut sums[bucket_of(facts.first)];
+            *sum = sum.wrapping_add(u64::from_be_bytes(facts.hash));
         }
         sums.map(u64::to_be_bytes)
     }
@@ -451,10 +453,12 @@ impl Machine {
         }
         let mut common = self.common(peer);
         common.retain(|slot| {
-            self.record_at(*slot).is_some_and(|record| {
+            let first = self.spread.store.facts(*slot).first;
+            let asked = mask & (1 << bucket_of(first)) != 0;
+            let record = self.record_at(*slot).filter(|_| asked);
+            record.is_some_and(|record| {
                 let node = record.node();
-                let asked = mask & (1 << bucket_of(&node)) != 0 && node != peer;
-                asked
+                node != peer
                     && theirs
                         .get(&node)
                         .is_none_or(|(version, _)| *version < record.version)
@@ -483,8 +487,9 @@ impl Machine {
     }
 }
 
-fn bucket_of(node: &NodeKey) -> usize {
-    usize::from(node.0[0] >> 4)
+/// Where a node is in a digest, by the first byte of its key.
+fn bucket_of(first: u8) -> usize {
+    usize::from(first >> 4)
 }
 
 fn short_hash(record: &SignedRecord) -> [u8; BUCKET_LEN] {

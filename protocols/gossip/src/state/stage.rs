@@ -22,12 +22,14 @@ pub(super) fn route_over(
     me: NodeKey,
     start: &[NodeKey],
     hops: u8,
-    holds: impl Fn(&NodeKey, &NodeKey) -> bool,
+    holds: impl Fn(Slot, Slot) -> bool,
 ) -> bool {
+    // Our own record is always held, once it has been made.
+    let own = store.slot(&me);
     let first: Vec<Slot> = start
         .iter()
-        .filter(|node| holds(&me, node))
         .filter_map(|node| store.slot(node))
+        .filter(|slot| own.is_none_or(|own| holds(own, *slot)))
         .collect();
     let mut search = Search {
         store,
@@ -35,8 +37,7 @@ pub(super) fn route_over(
         steps: 0,
         holds,
     };
-    // Our own record is always held, once it has been made.
-    search.path.extend(store.slot(&me));
+    search.path.extend(own);
     first.into_iter().any(|first| search.extend(first, hops))
 }
 
@@ -65,7 +66,7 @@ pub(super) fn path_to(
         }
         let mut next = Vec::new();
         for slot in ring {
-            let routes = store.at(slot).is_some_and(|s| s.record.roles.routes);
+            let routes = store.vertex(slot).is_some_and(|vertex| vertex.routes);
             for other in store.edges(slot).iter().filter(|_| routes) {
                 if Some(*other) != own && !came.contains_key(other) {
                     came.insert(*other, Some(slot));
@@ -85,28 +86,24 @@ struct Search<'a, F> {
     holds: F,
 }
 
-impl<F: Fn(&NodeKey, &NodeKey) -> bool> Search<'_, F> {
+impl<F: Fn(Slot, Slot) -> bool> Search<'_, F> {
     fn extend(&mut self, next: Slot, left: u8) -> bool {
         self.steps += 1;
         if self.steps > MAX_STEPS || self.path.contains(&next) {
             return false;
         }
-        let Some(record) = self.store.at(next).map(|stored| &stored.record) else {
+        let Some(vertex) = self.store.vertex(next) else {
             return false;
         };
         if left <= 1 {
-            return record.roles.exits;
+            return vertex.exits;
         }
-        if !record.roles.routes {
+        if !vertex.routes {
             return false;
         }
         self.path.push(next);
-        let store = self.store;
-        let key = record.node();
-        let found = store.edges(next).iter().any(|node| {
-            let to = store.at(*node).map(|stored| stored.record.node());
-            to.is_some_and(|to| (self.holds)(&key, &to)) && self.extend(*node, left - 1)
-        });
+        let mut edges = vertex.edges.as_slice().iter().copied();
+        let found = edges.any(|to| (self.holds)(next, to) && self.extend(to, left - 1));
         self.path.pop();
         found
     }

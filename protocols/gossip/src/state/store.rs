@@ -1,14 +1,18 @@
 //! The records a node holds, and the graph they make. Edges count only when
 //! both ends list each other; they are kept up to date as records come and go,
-//! so that walking the graph touches no keys. Who is told of what is in `spread`.
+//! so that walking the graph (`graph`) touches no keys. Who is told of what is in `spread`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConnId;
+use super::graph::{Edges, Facts, Graph, Vertex};
+use super::keymap::KeyState;
 use crate::key::NodeKey;
-use crate::record::{MAX_LISTED, SignedRecord};
+use crate::record::SignedRecord;
+
+pub(super) use super::graph::Slot;
 
 /// Most records held. Within radius 4 at degree 5 there can be 5 + 4 (5 + 16 + 64 …) < 450;
 /// the rest is room for records that arrive before their neighbours'.
@@ -18,63 +22,18 @@ pub(super) const MAX_ORPHANS: usize = 512;
 /// Most of them that one connection brought: every neighbour has its share.
 pub(super) const MAX_ORPHANS_PER_CONN: usize = MAX_ORPHANS / crate::config::MAX_NEIGHBOURS;
 
-/// A record's place in the store, for as long as it is held.
-pub(super) type Slot = u32;
-
 /// A record and how it came.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) record: Arc<SignedRecord>,
     /// Connections on which this very version was heard: it is not told back to them.
     pub(super) heard: Vec<ConnId>,
-    /// Since when no edge leads to it.
-    orphan_since: Option<Duration>,
-    /// How far away it is over edges that begin with our links, unless it is an orphan.
-    distance: Option<u8>,
-    /// How far away it is over listed edges only, when it is within what we tell.
-    told: Option<u8>,
     /// Whether an edge led to it at any time.
     seen: bool,
     /// Whether it waits to be pushed.
     changed: bool,
     /// The connection that brought it first, while that lives.
     by: Option<ConnId>,
-    edges: Edges,
-}
-
-impl Stored {
-    /// How far away it is over listed edges only, when it is within what we tell.
-    pub(super) fn told(&self) -> Option<u8> {
-        self.told
-    }
-}
-
-/// Slots at the other ends of a record's edges, in order of their keys in the record.
-#[derive(Debug, Clone, Copy, Default)]
-struct Edges {
-    slots: [Slot; MAX_LISTED],
-    len: u8,
-}
-
-impl Edges {
-    fn as_slice(&self) -> &[Slot] {
-        &self.slots[..usize::from(self.len)]
-    }
-
-    fn add(&mut self, slot: Slot) {
-        // Edges follow from lists of at most `MAX_LISTED` different nodes.
-        if !self.as_slice().contains(&slot) && usize::from(self.len) < MAX_LISTED {
-            self.slots[usize::from(self.len)] = slot;
-            self.len += 1;
-        }
-    }
-
-    fn remove(&mut self, slot: Slot) {
-        if let Some(at) = self.as_slice().iter().position(|other| *other == slot) {
-            self.len -= 1;
-            self.slots.copy_within(at + 1.., at);
-        }
-    }
 }
 
 /// What became of a record that was offered.
@@ -92,62 +51,55 @@ pub(super) enum Insert {
     Dropped,
 }
 
-/// Which nodes the last walk through the graph reached, and how far away they are.
-#[derive(Debug, Default)]
-struct Reached {
-    /// For each slot the number of the walk that reached it last, and its distance in that walk.
-    marks: Vec<(u64, u8)>,
-    walk: u64,
-    /// Nearest first.
-    order: Vec<Slot>,
-}
-
-impl Reached {
-    fn begin(&mut self, slots: usize) {
-        self.walk += 1;
-        self.order.clear();
-        self.marks.resize(slots, (0, 0));
-    }
-
-    fn add(&mut self, slot: Slot, distance: u8) {
-        let mark = &mut self.marks[slot as usize];
-        if mark.0 != self.walk {
-            *mark = (self.walk, distance);
-            self.order.push(slot);
-        }
-    }
-
-    fn distance(&self, slot: Slot) -> Option<u8> {
-        let (walk, distance) = *self.marks.get(slot as usize)?;
-        (walk == self.walk).then_some(distance)
-    }
-}
-
 /// All records, this node's own among them.
 #[derive(Debug)]
 pub(super) struct Store {
-    index: HashMap<NodeKey, Slot>,
+    me: NodeKey,
+    index: HashMap<NodeKey, Slot, KeyState>,
     slots: Vec<Option<Stored>>,
     free: Vec<Slot>,
-    orphans: usize,
+    /// What is looked at of many records at a time, by the same slots.
+    graph: Graph,
+    /// Whether edges, or which records there are, changed since distances were measured.
+    stale: bool,
+    /// Grows with every change that may make a route or end one.
+    changes: u64,
+    /// The links that distances were measured from.
+    surveyed: Vec<NodeKey>,
+    /// The records that no edge leads to, and since when.
+    orphans: Vec<(Duration, Slot)>,
+    /// Connections that any record was heard on.
+    talkers: Vec<ConnId>,
+    /// Nodes whose held records list this node.
+    listing: BTreeSet<NodeKey>,
     /// How far away a record may be that an edge leads to.
     radius: u8,
-    reached: Reached,
     /// Slots that wait to be pushed, once each; some may have been freed since.
     changed: Vec<Slot>,
 }
 
 impl Store {
-    pub(super) fn new(radius: u8) -> Self {
+    pub(super) fn new(me: NodeKey, radius: u8) -> Self {
         Self {
-            index: HashMap::new(),
+            me,
+            index: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
-            orphans: 0,
+            graph: Graph::default(),
+            stale: false,
+            changes: 0,
+            surveyed: Vec::new(),
+            orphans: Vec::new(),
+            talkers: Vec::new(),
+            listing: BTreeSet::new(),
             radius,
-            reached: Reached::default(),
             changed: Vec::new(),
         }
+    }
+
+    /// Where this is the same as before, the same routes are there.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// How many records are held.
@@ -160,31 +112,50 @@ impl Store {
     }
 
     pub(super) fn at(&self, slot: Slot) -> Option<&Stored> {
-        self.slots.get(slot as usize)?.as_ref()
+        self.slots.get(usize::from(slot))?.as_ref()
     }
 
     fn at_mut(&mut self, slot: Slot) -> Option<&mut Stored> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+        self.slots.get_mut(usize::from(slot))?.as_mut()
     }
 
     pub(super) fn get(&self, node: &NodeKey) -> Option<&Arc<SignedRecord>> {
         Some(&self.at(self.slot(node)?)?.record)
     }
 
-    /// In the order of slots, which says nothing.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Stored> {
-        self.slots.iter().flatten()
-    }
-
     /// Whether a node is seen as far away as any can be: then there may be more beyond.
     pub(super) fn reaches_the_radius(&self) -> bool {
-        self.iter()
-            .any(|stored| stored.distance == Some(self.radius))
+        let vertices = self.graph.vertices().iter();
+        let mut distances = vertices.map(|vertex| vertex.distance);
+        distances.any(|distance| distance == Some(self.radius))
     }
 
-    /// Nodes that edges lead to, from our links on.
-    pub(super) fn in_view(&self) -> impl Iterator<Item = &Stored> {
-        self.iter().filter(|stored| stored.distance.is_some())
+    /// Nodes that edges lead to, from our links on, in the order of slots.
+    pub(super) fn in_view(&self) -> impl Iterator<Item = (Slot, &Stored)> {
+        let slots = (0..).zip(self.graph.vertices());
+        let seen = slots.filter(|(_, vertex)| vertex.distance.is_some());
+        seen.filter_map(|(slot, _)| Some((slot, self.at(slot)?)))
+    }
+
+    /// Whether an exit other than this node is in view.
+    pub(super) fn sees_exit(&self) -> bool {
+        let own = self.slot(&self.me);
+        let mut slots = (0..).zip(self.graph.vertices());
+        slots.any(|(slot, vertex)| vertex.exits && vertex.distance.is_some() && Some(slot) != own)
+    }
+
+    /// How many nodes in view route, and how many of those list fewer than `few` others.
+    pub(super) fn room(&self, few: usize) -> (u32, u32) {
+        let vertices = self.graph.vertices().iter();
+        let routing = vertices.filter(|vertex| vertex.distance.is_some() && vertex.routes);
+        routing.fold((0, 0), |(all, roomy), vertex| {
+            (all + 1, roomy + u32::from(usize::from(vertex.lists) < few))
+        })
+    }
+
+    /// Whether the record of a node lists this node.
+    pub(super) fn lists_me(&self, node: &NodeKey) -> bool {
+        self.listing.contains(node)
     }
 
     /// Whether edges lead to the node, from our links on.
@@ -194,7 +165,17 @@ impl Store {
 
     /// How far away a node is, as of the last [`Store::survey`].
     pub(super) fn distance(&self, node: &NodeKey) -> Option<u8> {
-        self.at(self.slot(node)?)?.distance
+        self.vertex(self.slot(node)?)?.distance
+    }
+
+    /// What the graph knows of a held record.
+    pub(super) fn vertex(&self, slot: Slot) -> Option<&Vertex> {
+        self.graph.vertices().get(usize::from(slot))
+    }
+
+    /// What digests need to know of a held record.
+    pub(super) fn facts(&self, slot: Slot) -> &Facts {
+        self.graph.facts(slot)
     }
 
     /// Whether an edge led to the node at any time since its record is held.
@@ -205,12 +186,24 @@ impl Store {
 
     /// Whether this very record is held: then it need not be verified again.
     pub(super) fn holds(&self, node: &NodeKey, bytes: &[u8]) -> bool {
-        self.get(node).is_some_and(|record| record.bytes() == bytes)
+        self.get(node)
+            .is_some_and(|record| record.is_exactly(bytes))
     }
 
     /// Notes that a held record was heard on a connection.
     pub(super) fn heard(&mut self, node: &NodeKey, on: ConnId) {
-        if let Some(stored) = self.slot(node).and_then(|slot| self.at_mut(slot))
+        if let Some(slot) = self.slot(node) {
+            self.hear(slot, Some(on));
+        }
+    }
+
+    /// The only place where what was heard is written down.
+    fn hear(&mut self, slot: Slot, on: Option<ConnId>) {
+        let Some(on) = on else { return };
+        if !self.talkers.contains(&on) {
+            self.talkers.push(on);
+        }
+        if let Some(stored) = self.at_mut(slot)
             && !stored.heard.contains(&on)
         {
             stored.heard.push(on);
@@ -219,6 +212,10 @@ impl Store {
 
     /// Forgets a connection that is gone.
     pub(super) fn forget_connection(&mut self, conn: ConnId) {
+        let Some(at) = self.talkers.iter().position(|talker| *talker == conn) else {
+            return;
+        };
+        self.talkers.swap_remove(at);
         for stored in self.slots.iter_mut().flatten() {
             stored.heard.retain(|heard| *heard != conn);
             stored.by = stored.by.filter(|by| *by != conn);
@@ -236,23 +233,24 @@ impl Store {
         if let Some(slot) = self.slot(&record.node()) {
             return self.update(slot, record, from);
         }
-        let distance = self.distance_of(&record);
+        let edges = self.mutual_slots(&record);
+        let distance = self.distance_by(&edges);
         if !self.make_room(&record, distance.is_some(), from) {
             return Insert::Dropped;
         }
-        self.orphans += usize::from(distance.is_none());
-        let node = record.node();
         let stored = Stored {
-            record,
-            heard: from.into_iter().collect(),
-            orphan_since: distance.is_none().then_some(now),
-            distance,
-            told: None,
+            record: Arc::clone(&record),
+            heard: Vec::new(),
             seen: distance.is_some(),
             changed: false,
             by: from,
-            edges: Edges::default(),
         };
+        // One that was to be joined with it may just have made room.
+        let mut kept = Edges::default();
+        let there = edges.as_slice().iter();
+        there
+            .filter(|slot| self.at(**slot).is_some())
+            .for_each(|slot| kept.add(*slot));
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -260,12 +258,30 @@ impl Store {
                 (self.slots.len() - 1) as Slot
             }
         };
-        self.slots[slot as usize] = Some(stored);
-        self.index.insert(node, slot);
-        self.join(slot);
+        self.slots[usize::from(slot)] = Some(stored);
+        self.index.insert(record.node(), slot);
+        self.hear(slot, from);
+        self.note(slot, &record);
+        self.graph.vertex_mut(slot).distance = distance;
+        if distance.is_none() {
+            self.orphans.push((now, slot));
+        }
+        self.join(slot, kept);
+        self.stale = true;
+        self.changes += 1;
         self.mark_changed(slot);
         Insert::Taken {
             edges_changed: true,
+        }
+    }
+
+    /// Keeps what is known of records by themselves in step with the record now held at a slot.
+    fn note(&mut self, slot: Slot, record: &SignedRecord) {
+        self.graph.note(slot, record);
+        if record.neighbours.contains(&self.me) {
+            self.listing.insert(record.node());
+        } else {
+            self.listing.remove(&record.node());
         }
     }
 
@@ -274,9 +290,7 @@ impl Store {
             return Insert::Dropped;
         };
         if record.hash() == stored.record.hash() {
-            stored
-                .heard
-                .extend(from.filter(|from| !stored.heard.contains(from)));
+            self.hear(slot, from);
             return Insert::Known;
         }
         if record.version < stored.record.version {
@@ -286,51 +300,52 @@ impl Store {
             return Insert::Conflict(Arc::clone(&stored.record));
         }
         let edges_changed = record.neighbours != stored.record.neighbours;
-        stored.record = record;
+        let roles_changed = record.roles != stored.record.roles;
+        stored.record = Arc::clone(&record);
         stored.heard.clear();
-        stored.heard.extend(from);
+        self.hear(slot, from);
+        self.note(slot, &record);
+        self.changes += u64::from(edges_changed || roles_changed);
         if edges_changed {
-            self.part(slot);
-            self.join(slot);
+            let before = self.part(slot);
+            let after = self.mutual_slots(&record);
+            self.stale |= !before.same_as(&after);
+            self.join(slot, after);
         }
         self.mark_changed(slot);
         Insert::Taken { edges_changed }
     }
 
-    /// Makes the edges of a record at both their ends.
-    fn join(&mut self, slot: Slot) {
-        let Some(record) = self.at(slot).map(|stored| Arc::clone(&stored.record)) else {
-            return;
-        };
+    /// Slots of the records that a record lists and that list it.
+    fn mutual_slots(&self, record: &SignedRecord) -> Edges {
         let node = record.node();
+        let mut edges = Edges::default();
         for neighbour in &record.neighbours {
-            let Some(other) = self.slot(neighbour) else {
-                continue;
-            };
-            let mutual = self
-                .at(other)
-                .is_some_and(|stored| stored.record.neighbours.binary_search(&node).is_ok());
-            if mutual {
-                for (from, to) in [(slot, other), (other, slot)] {
-                    if let Some(stored) = self.at_mut(from) {
-                        stored.edges.add(to);
-                    }
-                }
+            if let Some(other) = self.slot(neighbour)
+                && let Some(stored) = self.at(other)
+                && stored.record.neighbours.contains(&node)
+            {
+                edges.add(other);
             }
+        }
+        edges
+    }
+
+    /// Makes the edges of a record at both their ends.
+    fn join(&mut self, slot: Slot, edges: Edges) {
+        for other in edges.as_slice() {
+            self.graph.vertex_mut(slot).edges.add(*other);
+            self.graph.vertex_mut(*other).edges.add(slot);
         }
     }
 
-    /// Undoes the edges of a record at both their ends.
-    fn part(&mut self, slot: Slot) {
-        let Some(stored) = self.at_mut(slot) else {
-            return;
-        };
-        let edges = std::mem::take(&mut stored.edges);
+    /// Undoes the edges of a record at both their ends; says which they were.
+    fn part(&mut self, slot: Slot) -> Edges {
+        let edges = std::mem::take(&mut self.graph.vertex_mut(slot).edges);
         for other in edges.as_slice() {
-            if let Some(stored) = self.at_mut(*other) {
-                stored.edges.remove(slot);
-            }
+            self.graph.vertex_mut(*other).edges.remove(slot);
         }
+        edges
     }
 
     pub(super) fn remove(&mut self, node: &NodeKey) {
@@ -338,9 +353,12 @@ impl Store {
             return;
         };
         self.part(slot);
-        if let Some(stored) = self.slots[slot as usize].take() {
-            self.orphans -= usize::from(stored.orphan_since.is_some());
-        }
+        self.slots[usize::from(slot)] = None;
+        self.graph.clear(slot);
+        self.orphans.retain(|(_, orphan)| *orphan != slot);
+        self.listing.remove(node);
+        self.stale = true;
+        self.changes += 1;
         self.free.push(slot);
     }
 
@@ -363,7 +381,7 @@ impl Store {
                 continue;
             };
             if std::mem::take(&mut stored.changed)
-                && let Some(at) = stored.told
+                && let Some(at) = self.told(slot)
             {
                 told.push((at, slot));
             }
@@ -374,12 +392,9 @@ impl Store {
 
     /// How far away a new record is, by the edges to those that are reached already; so one need
     /// not wait for the next survey when records come nearest first.
-    fn distance_of(&self, record: &SignedRecord) -> Option<u8> {
-        let near = record.neighbours.iter().filter_map(|node| {
-            let stored = self.at(self.slot(node)?)?;
-            let mutual = stored.record.neighbours.binary_search(&record.node());
-            stored.distance.filter(|_| mutual.is_ok())
-        });
+    fn distance_by(&self, edges: &Edges) -> Option<u8> {
+        let near = edges.as_slice().iter();
+        let near = near.filter_map(|slot| self.graph.vertex(*slot).distance);
         near.min()
             .filter(|distance| *distance < self.radius)
             .map(|distance| distance + 1)
@@ -387,9 +402,12 @@ impl Store {
 
     /// Whether a record that is reached lists the node.
     fn listed(&self, node: &NodeKey) -> bool {
-        self.iter().any(|stored| {
-            stored.distance.is_some_and(|at| at < self.radius)
-                && stored.record.neighbours.binary_search(node).is_ok()
+        let slots = (0..).zip(self.graph.vertices());
+        let mut inner =
+            slots.filter(|(_, vertex)| vertex.distance.is_some_and(|at| at < self.radius));
+        inner.any(|(slot, _)| {
+            self.at(slot)
+                .is_some_and(|stored| stored.record.neighbours.contains(node))
         })
     }
 
@@ -397,13 +415,13 @@ impl Store {
     /// a reached one lists always fit; what else one connection brings takes its own place.
     fn make_room(&mut self, record: &SignedRecord, reached: bool, from: Option<ConnId>) -> bool {
         let full = self.len() >= MAX_RECORDS;
-        if full || self.orphans >= MAX_ORPHANS_PER_CONN {
+        if full || self.orphans.len() >= MAX_ORPHANS_PER_CONN {
             let wanted = reached || from.is_none() || self.listed(&record.node());
             let count = self.orphans_by();
             let share = count.get(&from).copied().unwrap_or(0);
             if !wanted && share >= MAX_ORPHANS_PER_CONN {
                 self.evict_orphan(from);
-            } else if full || (!reached && self.orphans >= MAX_ORPHANS) {
+            } else if full || (!reached && self.orphans.len() >= MAX_ORPHANS) {
                 let most = count.into_iter().max_by_key(|(_, count)| *count);
                 if let Some((most, _)) = most {
                     self.evict_orphan(most);
@@ -413,10 +431,16 @@ impl Store {
         self.len() < MAX_RECORDS
     }
 
+    /// Records that no edge leads to, and since when.
+    fn orphaned(&self) -> impl Iterator<Item = (Duration, &Stored)> {
+        let orphans = self.orphans.iter();
+        orphans.filter_map(|(since, slot)| Some((*since, self.at(*slot)?)))
+    }
+
     /// How many orphans each connection brought; those of connections that are gone together.
     fn orphans_by(&self) -> BTreeMap<Option<ConnId>, usize> {
         let mut count = BTreeMap::new();
-        for stored in self.iter().filter(|s| s.orphan_since.is_some()) {
+        for (_, stored) in self.orphaned() {
             *count.entry(stored.by).or_default() += 1;
         }
         count
@@ -424,9 +448,8 @@ impl Store {
 
     /// Forgets the oldest orphan that a connection brought.
     fn evict_orphan(&mut self, by: Option<ConnId>) {
-        let orphans = self.iter().filter(|stored| stored.by == by);
-        let orphans =
-            orphans.filter_map(|stored| Some((stored.orphan_since?, stored.record.node())));
+        let orphans = self.orphaned().filter(|(_, stored)| stored.by == by);
+        let orphans = orphans.map(|(since, stored)| (since, stored.record.node()));
         if let Some((_, oldest)) = orphans.min() {
             self.remove(&oldest);
         }
@@ -434,7 +457,8 @@ impl Store {
 
     /// Slots that an edge joins to this one.
     pub(super) fn edges(&self, slot: Slot) -> &[Slot] {
-        self.at(slot).map_or(&[], |stored| stored.edges.as_slice())
+        self.vertex(slot)
+            .map_or(&[], |vertex| vertex.edges.as_slice())
     }
 
     /// The nodes that `node` lists and that list it.
@@ -445,91 +469,85 @@ impl Store {
             .filter_map(|slot| Some(self.at(*slot)?.record.node()))
     }
 
-    /// Walks over edges from the given nodes (distance `start`), up to `radius`.
-    fn walk(&mut self, from: impl IntoIterator<Item = NodeKey>, start: u8, radius: u8) {
-        let mut reached = std::mem::take(&mut self.reached);
-        reached.begin(self.slots.len());
-        for node in from {
-            if let Some(slot) = self.slot(&node) {
-                reached.add(slot, start);
-            }
-        }
-        let mut next = 0;
-        while let Some(slot) = reached.order.get(next).copied() {
-            next += 1;
-            let at = reached.marks[slot as usize].1;
-            if at < radius {
-                for other in self.edges(slot) {
-                    reached.add(*other, at + 1);
-                }
-            }
-        }
-        self.reached = reached;
-    }
-
     /// The slots within `radius` of a node, itself included, nearest first.
     pub(super) fn around(&mut self, node: NodeKey, radius: u8) -> &[Slot] {
-        self.walk([node], 0, radius);
-        &self.reached.order
+        let slot = self.slot(&node);
+        self.graph.walk(slot, 0, radius)
     }
 
-    /// Measures all distances anew: what we tell of, around `me`, and what we hold for a reason,
-    /// from our `links` on. What came into the part that we tell of counts as changed. Everything
-    /// else is an orphan from now on; what is expired, or orphaned for longer than `grace`, goes.
+    /// Measures all distances anew, if they may have changed: what we tell of, around this node, and
+    /// what we hold for a reason, from our `links` on. What came into the part that we tell of counts
+    /// as changed. Everything else is an orphan from now on; what is expired, or orphaned for longer
+    /// than `grace`, goes.
     pub(super) fn survey(
         &mut self,
-        me: NodeKey,
-        links: impl IntoIterator<Item = NodeKey>,
+        links: Vec<NodeKey>,
         now: Duration,
         unix: u64,
         grace: Duration,
     ) {
-        let radius = self.radius;
-        self.walk([me], 0, radius - 1);
-        for slot in 0..self.slots.len() as Slot {
-            let told = self.reached.distance(slot);
-            if let Some(stored) = self.at_mut(slot) {
-                let new = told.is_some() && stored.told.is_none();
-                stored.told = told;
-                if new {
-                    self.mark_changed(slot);
-                }
+        if std::mem::take(&mut self.stale) || links != self.surveyed {
+            self.measure_told();
+            self.measure_view(&links, now);
+            self.surveyed = links;
+        }
+        let too_long = self.orphans.iter();
+        let too_long = too_long.filter(|(since, _)| now.saturating_sub(*since) >= grace);
+        let mut gone: Vec<Slot> = too_long.map(|(_, slot)| *slot).collect();
+        let expired = (0..).zip(self.graph.all_facts());
+        let expired = expired.filter(|(_, facts)| facts.expires <= unix);
+        gone.extend(expired.map(|(slot, _)| slot));
+        // In the order of slots: that in which they become free decides who gets them next.
+        gone.sort_unstable();
+        for slot in gone {
+            if let Some(node) = self.at(slot).map(|stored| stored.record.node()) {
+                self.remove(&node);
             }
         }
-        self.walk(links, 1, radius);
-        let mut gone = Vec::new();
-        let mut orphans = 0;
-        let own = self.slot(&me);
-        for (slot, stored) in (0..).zip(&mut self.slots) {
-            let Some(stored) = stored else { continue };
-            stored.distance = if Some(slot) == own {
+    }
+
+    fn measure_told(&mut self) {
+        let own = self.slot(&self.me);
+        self.graph.walk(own, 0, self.radius - 1);
+        for slot in 0..self.slots.len() as Slot {
+            let told = self.graph.reached(slot);
+            let before = std::mem::replace(&mut self.graph.vertex_mut(slot).told, told);
+            if told.is_some() && before.is_none() {
+                self.mark_changed(slot);
+            }
+        }
+    }
+
+    fn measure_view(&mut self, links: &[NodeKey], now: Duration) {
+        let own = self.slot(&self.me);
+        let links = links
+            .iter()
+            .filter_map(|node| self.index.get(node).copied());
+        self.graph.walk(links, 1, self.radius);
+        for slot in 0..self.slots.len() as Slot {
+            let distance = if Some(slot) == own {
                 Some(0)
             } else {
-                self.reached.distance(slot)
+                self.graph.reached(slot)
             };
-            stored.orphan_since = if stored.distance.is_some() {
-                None
-            } else {
-                Some(stored.orphan_since.unwrap_or(now))
-            };
-            stored.seen |= stored.distance.is_some();
-            orphans += usize::from(stored.orphan_since.is_some());
-            let too_long = stored
-                .orphan_since
-                .is_some_and(|since| now.saturating_sub(since) >= grace);
-            if too_long || stored.record.expires <= unix {
-                gone.push(stored.record.node());
+            let before = std::mem::replace(&mut self.graph.vertex_mut(slot).distance, distance);
+            if before.is_some() == distance.is_some() {
+                continue;
             }
-        }
-        self.orphans = orphans;
-        for node in gone {
-            self.remove(&node);
+            if distance.is_some() {
+                if let Some(stored) = self.at_mut(slot) {
+                    stored.seen = true;
+                }
+                self.orphans.retain(|(_, orphan)| *orphan != slot);
+            } else {
+                self.orphans.push((now, slot));
+            }
         }
     }
 
     /// How far away a node is that we tell of.
     pub(super) fn told(&self, slot: Slot) -> Option<u8> {
-        self.at(slot)?.told
+        self.vertex(slot)?.told
     }
 }
 
@@ -541,7 +559,7 @@ mod tests {
 
     use super::*;
     use crate::chain::Chain;
-    use crate::record::{RatePack, Record, Roles};
+    use crate::record::{MAX_LISTED, RatePack, Record, Roles};
 
     const ATTACKER: Option<ConnId> = Some(ConnId(1));
     const HONEST: Option<ConnId> = Some(ConnId(2));
@@ -588,7 +606,7 @@ mod tests {
 
     fn sweep(store: &mut Store) {
         let grace = Duration::from_secs(60);
-        store.survey(key(0), [], Duration::ZERO, 1000, grace);
+        store.survey(Vec::new(), Duration::ZERO, 1000, grace);
     }
 
     fn fill(store: &mut Store, nodes: std::ops::Range<u16>, by: Option<ConnId>) {
@@ -601,7 +619,7 @@ mod tests {
 
     #[test]
     fn one_connections_orphans_push_out_its_own_only() {
-        let mut store = Store::new(4);
+        let mut store = Store::new(key(0), 4);
         store.insert(record(0, &[1, 2]), None, Duration::ZERO);
         sweep(&mut store);
         fill(&mut store, 10..20, HONEST);
@@ -625,19 +643,14 @@ mod tests {
         assert_eq!(store.orphans_by()[&ATTACKER], MAX_ORPHANS_PER_CONN + 1);
         // What an edge leads to is no orphan at all.
         store.insert(record(2, &[0]), ATTACKER, Duration::ZERO);
-        assert_eq!(
-            store.at(store.slot(&key(2)).unwrap()).unwrap().distance,
-            Some(1)
-        );
-        assert_eq!(
-            store.at(store.slot(&key(2)).unwrap()).unwrap().orphan_since,
-            None
-        );
+        assert_eq!(store.distance(&key(2)), Some(1));
+        let slot = store.slot(&key(2)).unwrap();
+        assert!(store.orphans.iter().all(|(_, orphan)| *orphan != slot));
     }
 
     #[test]
     fn when_all_places_are_taken_who_has_most_gives_way() {
-        let mut store = Store::new(4);
+        let mut store = Store::new(key(0), 4);
         let share = MAX_ORPHANS_PER_CONN as u16;
         for conn in 0u16..5 {
             let begin = 100 + conn * share;
@@ -652,12 +665,118 @@ mod tests {
         store.forget_connection(ConnId(11));
         let places = MAX_ORPHANS as u16;
         fill(&mut store, 1000..1000 + share, HONEST);
-        assert_eq!(store.orphans, MAX_ORPHANS);
+        assert_eq!(store.orphans.len(), MAX_ORPHANS);
         assert_eq!(store.orphans_by()[&HONEST], usize::from(share));
         assert_eq!(store.orphans_by()[&Some(ConnId(12))], usize::from(share));
         assert!(store.len() <= usize::from(places));
         assert!(store.get(&key(100)).is_none());
         // The counter agrees with what is there.
-        assert_eq!(store.orphans, store.orphans_by().values().sum::<usize>());
+        assert_eq!(
+            store.orphans.len(),
+            store.orphans_by().values().sum::<usize>()
+        );
+    }
+    /// A record with a version and roles of its own.
+    fn version(n: u16, neighbours: &[u16], version: u64) -> Arc<SignedRecord> {
+        let mut record = record(n, neighbours).record().clone();
+        record.version = version;
+        record.roles.exits = version.is_multiple_of(3);
+        record.roles.routes = !version.is_multiple_of(5);
+        record.expires += version % 7;
+        Arc::new(record.sign(&keys(n)).unwrap())
+    }
+
+    /// What the store keeps besides the records is what follows from the records.
+    fn check_copies(store: &Store) {
+        let mut listing = BTreeSet::new();
+        for (slot, stored) in (0..).zip(&store.slots) {
+            let (vertex, facts) = (store.graph.vertex(slot), store.graph.facts(slot));
+            let orphan = store.orphans.iter().any(|(_, orphan)| *orphan == slot);
+            let Some(stored) = stored else {
+                assert!(!orphan && vertex.distance.is_none() && vertex.edges.as_slice().is_empty());
+                continue;
+            };
+            let record = &stored.record;
+            assert_eq!(usize::from(vertex.lists), record.neighbours.len());
+            assert_eq!(
+                (vertex.routes, vertex.exits),
+                (record.roles.routes, record.roles.exits)
+            );
+            assert_eq!(
+                (facts.expires, facts.first),
+                (record.expires, record.node().0[0])
+            );
+            assert!(record.hash().starts_with(&facts.hash));
+            assert_eq!(orphan, vertex.distance.is_none());
+            assert!(vertex.edges.same_as(&store.mutual_slots(record)));
+            assert!(stored.heard.iter().all(|conn| store.talkers.contains(conn)));
+            assert!(stored.by.is_none_or(|conn| store.talkers.contains(&conn)));
+            if record.neighbours.contains(&key(0)) {
+                listing.insert(record.node());
+            }
+        }
+        assert_eq!(store.listing, listing);
+        let (all, roomy) = store.room(2);
+        let view = || store.in_view().map(|(_, stored)| &stored.record);
+        let routing = || view().filter(|record| record.roles.routes);
+        assert_eq!(all as usize, routing().count());
+        let few = routing().filter(|record| record.neighbours.len() < 2);
+        assert_eq!(roomy as usize, few.count());
+        let others = || view().filter(|record| record.node() != key(0));
+        assert_eq!(store.sees_exit(), others().any(|record| record.roles.exits));
+    }
+
+    fn measured(store: &Store) -> Vec<(Option<u8>, Option<u8>)> {
+        let vertices = store.graph.vertices().iter();
+        vertices
+            .map(|vertex| (vertex.distance, vertex.told))
+            .collect()
+    }
+
+    #[test]
+    fn whatever_comes_and_goes_measures_and_copies_are_right() {
+        use rand::RngExt as _;
+        use rand_core::SeedableRng as _;
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(5);
+        let mut store = Store::new(key(0), 3);
+        let grace = Duration::from_secs(4);
+        let mut links: Vec<NodeKey> = Vec::new();
+        let mut measured_anew = 0;
+        for round in 1..400u64 {
+            let now = Duration::from_secs(round / 4);
+            for _ in 0..rng.random_range(0..3) {
+                let n = rng.random_range(0..24u16);
+                let mut neighbours: Vec<u16> = (1..=3u16)
+                    .filter(|_| rng.random_bool(0.8))
+                    .flat_map(|step| [(n + step) % 24, (n + 24 - step) % 24])
+                    .take(MAX_LISTED)
+                    .collect();
+                neighbours.sort_unstable();
+                neighbours.dedup();
+                let from = Some(ConnId(rng.random_range(1..5)));
+                store.insert(version(n, &neighbours, round), from, now);
+                check_copies(&store);
+            }
+            if rng.random_bool(0.1) {
+                store.remove(&key(rng.random_range(1..24)));
+                store.forget_connection(ConnId(rng.random_range(1..5)));
+                check_copies(&store);
+            }
+            if rng.random_bool(0.1) {
+                links = vec![key(rng.random_range(1..24)), key(rng.random_range(1..24))];
+            }
+            // Nothing that was skipped would have come out otherwise.
+            measured_anew += u32::from(store.stale || links != store.surveyed);
+            let unix = if round % 50 == 0 { 2003 } else { 1500 };
+            store.survey(links.clone(), now, unix, grace);
+            check_copies(&store);
+            if !store.stale {
+                let before = measured(&store);
+                store.stale = true;
+                store.survey(links.clone(), now, unix, grace);
+                assert_eq!(measured(&store), before);
+            }
+        }
+        assert!((50..390).contains(&measured_anew), "{measured_anew}");
     }
 }

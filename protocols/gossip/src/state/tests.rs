@@ -128,7 +128,7 @@ impl Bench {
     /// Neighbour `n` renews its record.
     fn renew(&mut self, n: u16) {
         let record = self.record(n);
-        self.message(n.into(), Message::Records(vec![record]));
+        self.message(n.into(), Message::Records(vec![record.into()]));
     }
 
     /// Node `n`, for whom we looked, dials, debuts, and is a neighbour on connection `n`.

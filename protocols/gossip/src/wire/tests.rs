@@ -188,7 +188,7 @@ fn samples() -> Vec<(&'static str, Message)> {
             },
         ),
         ("Want", Message::Want(vec![NodeKey([0x44; 32])])),
-        ("Records", Message::Records(vec![record])),
+        ("Records", Message::Records(vec![record.into()])),
         ("Proof", Message::Proof(golden_proof().records().to_vec())),
         (
             "ReachAsk",

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::scenario::{Attack, Scenario};
+use super::scenario::{Attack, BandLinks, Manner, Scenario, When};
 use super::units::{Latency, Rate, Share, Span};
 use crate::error::TestnetError;
 
@@ -67,6 +67,12 @@ pub struct GossipArgs {
     /// An attack: harvest, harvest-seeds, insiders, eclipse, aim, equivocate or flood
     #[arg(long, value_name = "NAME")]
     pub attack: Option<Attack>,
+    /// With eclipse and aim: when the attackers come [default: rest]
+    #[arg(long, value_enum, value_name = "MOMENT", requires = "attack")]
+    pub when: Option<When>,
+    /// With eclipse and aim: how many links each attacker has [default: listed]
+    #[arg(long, value_enum, value_name = "KIND", requires = "attack")]
+    pub links: Option<BandLinks>,
     /// Switch the limits per address off, to see what they are for
     #[arg(long)]
     pub no_limits: bool,
@@ -160,6 +166,10 @@ impl GossipArgs {
         if self.kill.is_some_and(|share| share.get() >= 1.0) {
             return refuse("--kill 100% leaves nobody to measure".to_owned());
         }
+        let bands = self.attack.is_some_and(Attack::is_bands);
+        if !bands && (self.when.is_some() || self.links.is_some()) {
+            return refuse("--when and --links go with --attack eclipse or aim only".to_owned());
+        }
         let lasts = self.churn.is_some() || self.attack.is_some();
         if lasts && self.lasting.get().as_secs() < 60 {
             return refuse("--for must be at least 1m".to_owned());
@@ -195,14 +205,24 @@ impl GossipArgs {
             self.churn.map(|rate| Scenario::Churn { rate, lasting }),
             self.partition
                 .map(|lasting| Scenario::Partition { lasting }),
-            self.attack
-                .map(|attack| Scenario::Attack { attack, lasting }),
+            self.attack.map(|attack| Scenario::Attack {
+                attack,
+                manner: attack.is_bands().then(|| self.manner()),
+                lasting,
+            }),
         ];
         let asked: Vec<Scenario> = asked.into_iter().flatten().collect();
         if asked.is_empty() {
             vec![Scenario::Join]
         } else {
             asked
+        }
+    }
+
+    fn manner(&self) -> Manner {
+        Manner {
+            when: self.when.unwrap_or_default(),
+            links: self.links.unwrap_or_default(),
         }
     }
 
@@ -234,6 +254,13 @@ impl GossipArgs {
             shown(self.partition.map(|v| v.to_string())),
         );
         unless("", "attack", shown(self.attack.map(|v| v.to_string())));
+        let Manner { when, links } = self.manner();
+        if when == When::Growth {
+            unless("", "when", "growth".to_owned());
+        }
+        if links == BandLinks::Unlisted {
+            unless("", "links", "unlisted".to_owned());
+        }
         unless("false", "no-limits", self.no_limits.to_string());
         unless("1h", "for", self.lasting.to_string());
         words.join(" ")

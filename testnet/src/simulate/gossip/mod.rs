@@ -133,7 +133,13 @@ fn groups_of(nodes: usize, settings: &Settings, done: &[(&Job, &RunResult)]) -> 
             let runs: Vec<&Measures> = of(scenario).map(|(_, run)| &run.join).collect();
             let plan = &settings.plan;
             let title = format!("joining over {}, then resting for {}", plan.over, plan.rest);
-            groups.push(Group::of(nodes, "join", title, &runs));
+            // Beside attackers it is another joining, of which nothing is promised.
+            let (name, title) = if scenario.besets_growth() {
+                ("beset", format!("{title}, beside attackers"))
+            } else {
+                ("join", title)
+            };
+            groups.push(Group::of(nodes, name, title, &runs));
         }
         let runs: Vec<&Measures> = of(scenario)
             .filter_map(|(_, run)| run.then.as_ref())

@@ -1,5 +1,6 @@
-//! What the neighbourhood has to hold, as figures, and whether it did. Every
-//! target counts for each run by itself: the worst one is compared.
+//! What the neighbourhood has to hold, as figures, and whether it did. A target
+//! counts for each run by itself, and the worst one is compared; except where it
+//! says in how many of the runs something has to hold.
 
 use serde::Serialize;
 
@@ -15,10 +16,20 @@ pub enum Side {
     AtLeast,
 }
 
+/// Which figure of several runs is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The worst.
+    Worst,
+    /// The mean: of figures that are 1 where something held, and 0 where not.
+    Mean,
+}
+
 struct Target {
     scenario: &'static str,
     metric: &'static str,
     side: Side,
+    by: By,
     line: f64,
     what: &'static str,
 }
@@ -34,6 +45,7 @@ const fn target(
         scenario,
         metric,
         side,
+        by: By::Worst,
         line,
         what,
     }
@@ -42,7 +54,7 @@ const fn target(
 /// For all scenarios.
 const ANY: &str = "";
 
-const TARGETS: [Target; 13] = [
+const TARGETS: [Target; 14] = [
     target(
         ANY,
         "worst_degree",
@@ -122,11 +134,21 @@ const TARGETS: [Target; 13] = [
     ),
     target(
         "attack",
-        "surrounded_share",
+        "all_five",
         Side::AtMost,
         0.01,
-        "of the honest nodes surrounded by attackers",
+        "of the honest nodes have attackers in all five slots",
     ),
+    Target {
+        by: By::Mean,
+        ..target(
+            "attack",
+            "withstood",
+            Side::AtLeast,
+            0.9,
+            "of the victims kept two slots and their entry link from attackers",
+        )
+    },
     target(
         "attack",
         "wrongly",
@@ -156,7 +178,7 @@ pub struct Verdict {
     pub what: String,
     /// What it counts.
     pub unit: Unit,
-    /// The worst of all runs; `None` when it never came about in one of them.
+    /// The worst of all runs, or their mean; `None` when it never came about in one of them.
     pub measured: Option<f64>,
     /// On which side of the line it must be.
     pub side: Side,
@@ -169,9 +191,10 @@ pub struct Verdict {
 impl Verdict {
     fn new(target: &Target, group: &Group) -> Option<Self> {
         let metric = group.metric(target.metric)?;
-        let worst = match target.side {
-            Side::AtMost => metric.summary.max,
-            Side::AtLeast => metric.summary.min,
+        let worst = match (target.by, target.side) {
+            (By::Mean, _) => metric.summary.mean,
+            (By::Worst, Side::AtMost) => metric.summary.max,
+            (By::Worst, Side::AtLeast) => metric.summary.min,
         };
         let measured = worst.filter(|_| metric.summary.never == 0);
         Some(Self {
@@ -317,6 +340,15 @@ mod tests {
         assert_eq!(oks(&[group(9, "kill", "worst_degree", &[5.0])]), [true]);
         // Of another scenario.
         assert!(oks(&[group(9, "churn", "join_p95", &[99.0])]).is_empty());
+    }
+
+    #[test]
+    fn what_has_to_hold_in_nine_of_ten_runs_may_fail_in_one() {
+        let mut held = [1.0; 10];
+        held[3] = 0.0;
+        assert_eq!(oks(&[group(9, "attack", "withstood", &held)]), [true]);
+        held[4] = 0.0;
+        assert_eq!(oks(&[group(9, "attack", "withstood", &held)]), [false]);
     }
 
     #[test]

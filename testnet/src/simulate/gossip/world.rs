@@ -10,6 +10,7 @@ mod attacks;
 
 use std::time::Duration;
 
+use masq_gossip::sim::attack::Eclipse;
 use masq_gossip::sim::{Network, NodeSpec, Sim};
 use masq_gossip::state::Machine;
 use masq_gossip::{Chain, Config, IpLimits, MAX_NEIGHBOURS, NodeKey, Stage};
@@ -36,6 +37,7 @@ pub struct World<'a> {
     seeds: Vec<usize>,
     nodes: Vec<Node>,
     parted: bool,
+    band: Option<Eclipse>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +66,7 @@ impl<'a> World<'a> {
             seeds: (0..seed_count(n)).collect(),
             nodes: Vec::with_capacity(n),
             parted: false,
+            band: None,
         };
         world.sim.lean();
         let seeds = world.seeds.len();
@@ -247,7 +250,9 @@ impl<'a> World<'a> {
         let mut links = vec![Vec::new(); self.nodes.len()];
         for index in &living {
             let known = self.sim.links(*index).into_iter();
-            links[*index] = known.filter_map(|(key, _)| self.sim.index(&key)).collect();
+            let known = known.filter_map(|(key, _)| self.sim.index(&key));
+            // Attackers are no part of the mesh.
+            links[*index] = known.filter(|i| !self.sim.is_attacker(*i)).collect();
         }
         let both = |a: usize, b: usize| {
             let parted = self.parted && self.nodes[a].half != self.nodes[b].half;

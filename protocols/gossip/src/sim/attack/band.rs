@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use libp2p::identity::ed25519;
 use rand::seq::IndexedRandom as _;
@@ -10,8 +11,13 @@ use rand::seq::IndexedRandom as _;
 use super::speaker::Speaker;
 use crate::card::{SealSecret, WalkId};
 use crate::chain::Chain;
+use crate::config::MAX_NEIGHBOURS;
 use crate::descriptor::Descriptor;
 use crate::key::NodeKey;
+
+/// A node that parted from one of the band is not tried again by it for this long: as long as nodes
+/// remember whom they do not take again.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// One of the band, for the others.
 pub(super) struct Member {
@@ -52,6 +58,11 @@ pub(super) struct Known {
     pub(super) lists: BTreeMap<NodeKey, Vec<NodeKey>>,
     /// Most neighbours each has.
     pub(super) most: usize,
+    /// Which of the band has been parted from by whom, until when it is of no use there; kept while
+    /// each may have any number of neighbours.
+    parted: BTreeMap<(NodeKey, usize), Duration>,
+    /// The time, as the last of the band to do something saw it.
+    pub(super) now: Duration,
     pub(super) takes: BTreeMap<WalkId, Take>,
     pub(super) taken: VecDeque<WalkId>,
     pub(super) aim: Option<NodeKey>,
@@ -60,7 +71,17 @@ pub(super) struct Known {
 impl Known {
     /// Whether a member may have this neighbour besides those it has.
     pub(super) fn fits(&self, member: usize, node: &NodeKey) -> bool {
-        self.members[member].links < self.most && !self.is_linked(member, node)
+        let known = self.parted.get(&(*node, member));
+        self.members[member].links < self.most
+            && !self.is_linked(member, node)
+            && known.is_none_or(|until| *until <= self.now)
+    }
+
+    /// A node has parted from a member: its key is burnt there for a while.
+    pub(super) fn part(&mut self, member: usize, node: NodeKey) {
+        if self.most > MAX_NEIGHBOURS {
+            self.parted.insert((node, member), self.now + KNOWN_FOR);
+        }
     }
 
     pub(super) fn is_linked(&self, member: usize, node: &NodeKey) -> bool {

@@ -59,6 +59,8 @@ struct Link {
 /// One node of the band.
 pub(super) struct Colluder {
     me: usize,
+    /// One more key of somebody else's: it only does what it is told, and what comes of that.
+    spare: bool,
     speaker: Speaker,
     band: Arc<Band>,
     peers: BTreeMap<ConnId, NodeKey>,
@@ -77,9 +79,10 @@ pub(super) struct Colluder {
 }
 
 impl Colluder {
-    pub(super) fn new(me: usize, speaker: Speaker, band: Arc<Band>) -> Self {
+    pub(super) fn new(me: usize, spare: bool, speaker: Speaker, band: Arc<Band>) -> Self {
         Self {
             me,
+            spare,
             speaker,
             band,
             peers: BTreeMap::new(),
@@ -170,6 +173,7 @@ impl Colluder {
             by.remove(&self.me);
         }
         known.members[self.me].links -= 1;
+        known.part(self.me, link.node);
         // The place is free now: somebody else of the band takes it.
         let ip = known.homes.get(&link.node).copied();
         let ip = ip.filter(|_| known.aim.is_none_or(|aim| aim == link.node));
@@ -371,7 +375,7 @@ impl Colluder {
     }
 
     /// Notes who lists whom, of the victim only: more is of no use.
-    fn read_records(&mut self, records: &[Vec<u8>]) {
+    fn read_records(&mut self, records: &[Arc<[u8]>]) {
         let mut known = self.band.known();
         let Some(aim) = known.aim else { return };
         for bytes in records {
@@ -420,6 +424,9 @@ impl Colluder {
 
     fn seek(&mut self, now: Now) {
         self.make_room(now);
+        if self.spare {
+            return;
+        }
         if now.mono >= self.next_dial {
             self.next_dial = now.mono + self.speaker.about(DIAL_EVERY);
             let target = self.band.known().target(self.me, &mut self.speaker);
@@ -462,7 +469,8 @@ impl Colluder {
         for (conn, link) in &mut self.links {
             if link.told.is_none() {
                 link.told = Some(now.mono);
-                let records = Message::Records(ring.clone());
+                let records = ring.iter().map(|record| Arc::from(&**record));
+                let records = Message::Records(records.collect());
                 self.speaker.out.push_back(Output::Send(*conn, records));
             }
             let asked = link.asked.unwrap_or(link.since);
@@ -544,7 +552,8 @@ impl Actor for Colluder {
 
     fn on_timeout(&mut self, now: Now) {
         self.wake = now.mono + self.speaker.about(TICK);
-        if !self.begun {
+        self.band.known().now = now.mono;
+        if !self.begun && !self.spare {
             self.begin();
         }
         self.renew_record(now);

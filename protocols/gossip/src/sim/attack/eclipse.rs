@@ -18,6 +18,22 @@ const FIRST_IP: usize = 10_000;
 /// Between points of the series.
 const STEP: Duration = Duration::from_secs(60);
 
+/// Slots of a victim that attackers may hold: two stay. From the target.
+const SLOTS_WITHSTOOD: usize = 3;
+/// Keys of each attacker that keeps links out of its record: when it is parted from it comes back under
+/// another. Keys cost nothing; so many never run out within an hour at one node.
+const KEYS_UNLISTED: usize = 4;
+
+/// How many neighbours an attacker has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// As many as its record can show.
+    Listed,
+    /// As many as it can get: most are in no record, and it comes back under another key each time
+    /// that it is parted from for that.
+    Unlisted,
+}
+
 /// A band of colluding nodes.
 pub struct Eclipse {
     band: Arc<Band>,
@@ -42,35 +58,38 @@ impl Hold {
 }
 
 impl Eclipse {
-    /// Adds `count` nodes of the band, each at an address of its own, who know the descriptors
-    /// of `seeds` and join evenly within `over`, and have at most `most` neighbours each: nothing
-    /// but the word of their records keeps them from having any number. To be called before or
-    /// while the mesh grows, or when it is at rest.
+    /// Adds `count` attackers, each at an address of its own, who know the descriptors of `seeds` and
+    /// join evenly within `over`. To be called before or while the mesh grows, or when it is at rest.
     ///
     /// # Panics
     /// If `seeds` are no nodes.
     pub fn enlist(
         sim: &mut Sim,
         count: usize,
-        most: usize,
+        links: Links,
         seeds: &[usize],
         over: Duration,
     ) -> Self {
         let seeds = seeds.iter().map(|seed| sim.descriptor(*seed)).collect();
+        let (most, keys) = match links {
+            Links::Listed => (MAX_NEIGHBOURS, 1),
+            Links::Unlisted => (usize::MAX, KEYS_UNLISTED),
+        };
         let band = Arc::new(Band::new(seeds, most));
-        for n in 0..count {
+        for n in 0..count * keys {
             let chain = band.chain();
+            let (attacker, spare) = (n % count, n >= count);
             let spec = NodeSpec {
                 config: Config::new(chain),
                 dialable: true,
                 seeds: vec![],
-                ip: Some(own_ip(FIRST_IP + n)),
+                ip: Some(own_ip(FIRST_IP + attacker)),
             };
-            let delay = over.mul_f64(n as f64 / count.max(1) as f64);
+            let delay = over.mul_f64(attacker as f64 / count.max(1) as f64);
             sim.add_actor(spec, delay, |_, keys, ip| {
                 let speaker = Speaker::new(chain, keys, ip);
                 band.join(speaker.key, speaker.keys.clone(), ip);
-                Box::new(Colluder::new(n, speaker, Arc::clone(&band)))
+                Box::new(Colluder::new(n, spare, speaker, Arc::clone(&band)))
             });
         }
         Self { band }
@@ -147,6 +166,13 @@ impl Eclipse {
             }
             before = since;
         });
+        let withstood = most <= SLOTS_WITHSTOOD && !had_entry;
+        report.add(
+            "withstood",
+            Unit::Share,
+            "whether it never held more than three slots, nor the entry link",
+            f64::from(withstood),
+        );
         report.add(
             "slots_held_most",
             Unit::Count,
@@ -227,6 +253,8 @@ fn add_holds(sim: &Sim, report: &mut Report) {
         "slots of honest nodes that it holds, mean",
         mean,
     );
-    let held = holds.iter().map(|hold| hold.held as f64).collect();
-    report.add("held_p99", Unit::Count, "… p99", quantile(held, 0.99));
+    let held: Vec<f64> = holds.iter().map(|hold| hold.held as f64).collect();
+    for (name, text, at) in [("held_p50", "… p50", 0.5), ("held_p99", "… p99", 0.99)] {
+        report.add(name, Unit::Count, text, quantile(held.clone(), at));
+    }
 }

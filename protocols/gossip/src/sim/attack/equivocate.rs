@@ -134,14 +134,19 @@ impl Liar {
     }
 
     fn twist(&self, message: &mut Message) {
-        let exchange = |bytes: &mut Vec<u8>| {
-            if let Some(other) = self.other(bytes) {
-                *bytes = other;
-            }
-        };
         match message {
-            Message::Records(records) => records.iter_mut().for_each(exchange),
-            Message::Debut { record, .. } | Message::Accept { record, .. } => exchange(record),
+            Message::Records(records) => {
+                for bytes in records {
+                    if let Some(other) = self.other(bytes) {
+                        *bytes = other.into();
+                    }
+                }
+            }
+            Message::Debut { record, .. } | Message::Accept { record, .. } => {
+                if let Some(other) = self.other(record) {
+                    *record = other;
+                }
+            }
             _ => {}
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::identity::ed25519;
@@ -240,7 +241,7 @@ impl Flooder {
             for _ in 0..RECORDS_EACH {
                 self.invent(now);
             }
-            let records = self.invented.drain(..).collect();
+            let records = self.invented.drain(..).map(Arc::from).collect();
             self.speaker.send(conn, Message::Records(records));
         }
     }

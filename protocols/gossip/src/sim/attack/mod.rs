@@ -24,7 +24,7 @@ mod speaker;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-pub use eclipse::Eclipse;
+pub use eclipse::{Eclipse, Links};
 pub use equivocate::Equivocate;
 pub use flood::Flood;
 pub use harvest::{Harvest, Strength};

@@ -116,10 +116,7 @@ fn a_proof_is_passed_on_once_to_all_the_others() {
     // A neighbour that comes later is told once it shows that it does not know, and once only.
     let late = net.debut(94, 0, record(94, EPOCH, &[0], ""));
     assert_eq!(net.got(late, is_proof), 0);
-    net.say(
-        late,
-        Message::Records(vec![record(93, EPOCH + 1, &[0], "")]),
-    );
+    net.say(late, told(vec![record(93, EPOCH + 1, &[0], "")]));
     assert_eq!(net.got(late, is_proof), 1);
     let entry = DigestEntry {
         node: key(93),
@@ -148,22 +145,19 @@ fn lies_of_nodes_that_nobody_knows_are_not_written_down() {
     let (mut net, [from, to, _]) = among_strangers();
     let mut known = record(70, EPOCH, &[91], "");
     // A record without an edge is no acquaintance.
-    net.say(from, Message::Records(vec![known]));
+    net.say(from, told(vec![known]));
     for n in [70, 71] {
         net.say(from, Message::Proof(lie(n, &[91])));
     }
-    net.say(from, Message::Records(lie(70, &[91])));
+    net.say(from, told(lie(70, &[91])));
     assert_eq!(net.banned(0), []);
     assert_eq!(net.got(to, is_proof), 0);
     assert_eq!(net.closed, []);
     // With one it is.
     known = record(91, EPOCH + 1, &[0, 72], "");
-    net.say(
-        from,
-        Message::Records(vec![known, record(72, EPOCH, &[91], "a")]),
-    );
+    net.say(from, told(vec![known, record(72, EPOCH, &[91], "a")]));
     net.pass(SECOND);
-    net.say(from, Message::Records(lie(72, &[91])));
+    net.say(from, told(lie(72, &[91])));
     assert_eq!(net.banned(0), [key(72)]);
 }
 
@@ -214,16 +208,13 @@ fn forged_proofs_ban_nobody_and_end_the_link_of_who_sends_them() {
 fn too_long_a_list_is_a_lie_if_it_is_signed() {
     // By the neighbour itself.
     let (mut net, [from, to, _]) = among_strangers();
-    net.say(
-        from,
-        Message::Records(vec![over_cap(91), record(95, EPOCH, &[], "")]),
-    );
+    net.say(from, told(vec![over_cap(91), record(95, EPOCH, &[], "")]));
     assert_eq!(net.banned(0), [key(91)]);
     assert_eq!(net.down(0, 91), [DownReason::Banned]);
     assert_eq!(net.got(to, is_proof), 1);
     // Passed on by another: it should have looked.
     let (mut net, [from, to, _]) = among_strangers();
-    net.say(from, Message::Records(vec![over_cap(92)]));
+    net.say(from, told(vec![over_cap(92)]));
     assert_eq!(net.banned(0), [key(92)]);
     assert_eq!(net.down(0, 91), [DownReason::Misbehaved]);
     assert_eq!(net.down(0, 92), [DownReason::Banned]);
@@ -232,7 +223,7 @@ fn too_long_a_list_is_a_lie_if_it_is_signed() {
     let (mut net, [from, ..]) = among_strangers();
     let mut forged = over_cap(92);
     forged[60] ^= 1;
-    net.say(from, Message::Records(vec![forged]));
+    net.say(from, told(vec![forged]));
     assert_eq!(net.banned(0), []);
     assert_eq!(net.down(0, 91), [DownReason::Misbehaved]);
     // Shown by a stranger: nothing to write down, but no way in.
@@ -276,10 +267,10 @@ fn one_neighbour_brings_few_proofs() {
         let version = EPOCH + 1 + round as u64;
         let mut records = vec![record(91, version, &listed, "")];
         records.extend(names.iter().map(|n| record(*n, EPOCH, &[91], "a")));
-        net.say(from, Message::Records(records));
+        net.say(from, told(records));
         net.pass(SECOND / 5);
         for n in &names {
-            net.say(from, Message::Records(vec![record(*n, EPOCH, &[91], "b")]));
+            net.say(from, told(vec![record(*n, EPOCH, &[91], "b")]));
         }
         invented.extend(names);
     }
@@ -303,10 +294,7 @@ fn banned_by_hand_is_cut_off_and_may_come_back() {
     // Neither its records nor its cards are taken or passed on, and it is not asked for.
     net.pass(SECOND);
     net.received.clear();
-    net.say(
-        stays,
-        Message::Records(vec![record(91, EPOCH + 9, &[0, 92], "")]),
-    );
+    net.say(stays, told(vec![record(91, EPOCH + 9, &[0, 92], "")]));
     assert!(net.machines[0].spread.store.get(&key(91)).is_none());
     let entry = DigestEntry {
         node: key(91),

@@ -1,6 +1,6 @@
 //! Nodes that mean ill. An attack is named here, and run against a mesh at
-//! rest; it reports like every other scenario, with the share of addresses
-//! learned over time as the series `addresses_learned`.
+//! rest (a band also while it grows); it reports like every other scenario, with
+//! the share of addresses learned over time as the series `addresses_learned`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,6 +31,37 @@ pub enum Attack {
     Flood,
 }
 
+/// When a band comes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// To a mesh at rest.
+    #[default]
+    Rest,
+    /// With the first node, and evenly while the mesh grows.
+    Growth,
+}
+
+/// How many links each node of a band has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BandLinks {
+    /// Five, as its record can show.
+    #[default]
+    Listed,
+    /// Any number, kept out of its record; parted from, it comes back under another key.
+    Unlisted,
+}
+
+/// How a band, whatever it is after, goes about it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Manner {
+    /// When it comes.
+    pub when: When,
+    /// How many links its nodes have.
+    pub links: BandLinks,
+}
+
 const NAMES: [(Attack, &str); 7] = [
     (Attack::Harvest, "harvest"),
     (Attack::HarvestSeeds, "harvest-seeds"),
@@ -53,6 +84,27 @@ impl FromStr for Attack {
     }
 }
 
+impl Attack {
+    /// Whether it is a band's, of which [`Manner`] says something.
+    #[must_use]
+    pub fn is_bands(self) -> bool {
+        matches!(self, Self::Eclipse | Self::Aim)
+    }
+}
+
+impl fmt::Display for Manner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.links {
+            BandLinks::Listed => "with listed links, come ",
+            BandLinks::Unlisted => "with unlisted links, come ",
+        })?;
+        f.write_str(match self.when {
+            When::Rest => "when the mesh is at rest",
+            When::Growth => "while the mesh grows",
+        })
+    }
+}
+
 impl fmt::Display for Attack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = NAMES.iter().find(|(attack, _)| attack == self);
@@ -67,10 +119,15 @@ impl Serialize for Attack {
 }
 
 /// Over this long a band joins. Guess: as long as the mesh took itself.
-const BAND_JOINS: Duration = Duration::from_secs(600);
+pub(super) const BAND_JOINS: Duration = Duration::from_secs(600);
 
-/// Lets attackers loose on a mesh at rest.
-pub(super) fn run(world: &mut World<'_>, attack: Attack, lasting: Duration) -> Measures {
+/// Lets attackers loose on a mesh at rest, or those that came while it grew go on.
+pub(super) fn run(
+    world: &mut World<'_>,
+    attack: Attack,
+    manner: Manner,
+    lasting: Duration,
+) -> Measures {
     match attack {
         Attack::Harvest => world.harvest(1, lasting),
         Attack::HarvestSeeds => world.harvest(3, lasting),
@@ -78,9 +135,22 @@ pub(super) fn run(world: &mut World<'_>, attack: Attack, lasting: Duration) -> M
             let seed = world.rng().random();
             world.insiders(seed, lasting)
         }
-        Attack::Eclipse => world.eclipse(false, BAND_JOINS, lasting),
-        Attack::Aim => world.eclipse(true, BAND_JOINS, lasting),
+        Attack::Eclipse | Attack::Aim => {
+            if manner.when == When::Rest {
+                world.enlist(manner.links, BAND_JOINS);
+                world.run(BAND_JOINS);
+            }
+            world.eclipse(attack == Attack::Aim, lasting)
+        }
         Attack::Equivocate => world.equivocate(lasting),
         Attack::Flood => world.flood(lasting),
+    }
+}
+
+/// Before the mesh grows: a band that comes with it.
+pub(super) fn prepare(world: &mut World<'_>, attack: Attack, manner: Manner) {
+    if attack.is_bands() && manner.when == When::Growth {
+        let over = world.plan().over.get();
+        world.enlist(manner.links, over);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use attack::Attack;
+pub use attack::{Attack, BandLinks, Manner, When};
 
 use super::args::Plan;
 use super::measure::{Measures, Unit};
@@ -51,6 +51,9 @@ pub enum Scenario {
     Attack {
         /// How.
         attack: Attack,
+        /// How a band goes about it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        manner: Option<Manner>,
         /// For how long.
         lasting: Span,
     },
@@ -79,8 +82,22 @@ impl Scenario {
                 format!("{rate} leave (half of them without a word) and join, for {lasting}")
             }
             Self::Partition { lasting } => format!("two halves are parted for {lasting}"),
-            Self::Attack { attack, lasting } => format!("{attack} for {lasting}"),
+            Self::Attack {
+                attack,
+                manner: Some(manner),
+                lasting,
+            } => format!("{attack}: attackers, {manner}; for {lasting}"),
+            Self::Attack {
+                attack, lasting, ..
+            } => format!("{attack} for {lasting}"),
         }
+    }
+
+    /// Whether attackers are there while the nodes join.
+    #[must_use]
+    pub fn besets_growth(&self) -> bool {
+        let grown = |manner: &Manner| manner.when == When::Growth;
+        matches!(self, Self::Attack { manner: Some(manner), .. } if grown(manner))
     }
 
     /// Virtual time that a run takes, at most.
@@ -89,10 +106,22 @@ impl Scenario {
         let then = match self {
             Self::Join => Duration::ZERO,
             Self::Kill { .. } => kill::WATCHED,
-            Self::Churn { lasting, .. } | Self::Attack { lasting, .. } => lasting.get(),
+            Self::Churn { lasting, .. } => lasting.get(),
+            Self::Attack { lasting, .. } => lasting.get() + self.band_joins(),
             Self::Partition { lasting } => lasting.get() + partition::WATCHED,
         };
         plan.over.get() + plan.rest.get() + then
+    }
+
+    /// How long a band takes to join a mesh at rest.
+    fn band_joins(&self) -> Duration {
+        match self {
+            Self::Attack {
+                manner: Some(manner),
+                ..
+            } if manner.when == When::Rest => attack::BAND_JOINS,
+            _ => Duration::ZERO,
+        }
     }
 }
 
@@ -108,14 +137,22 @@ pub struct RunResult {
 /// Does one run.
 pub fn run(seed: u64, nodes: usize, plan: Plan, scenario: Scenario, meter: &Meter) -> RunResult {
     let mut world = World::new(seed, nodes, plan, meter);
+    if let Scenario::Attack { attack, manner, .. } = scenario {
+        attack::prepare(&mut world, attack, manner.unwrap_or_default());
+    }
     let join = join::run(&mut world);
     let then = match scenario {
         Scenario::Join => None,
         Scenario::Kill { share } => Some(kill::run(&mut world, share)),
         Scenario::Churn { rate, lasting } => Some(churn::run(&mut world, rate, lasting.get())),
         Scenario::Partition { lasting } => Some(partition::run(&mut world, lasting.get())),
-        Scenario::Attack { attack, lasting } => {
-            Some(attack::run(&mut world, attack, lasting.get()))
+        Scenario::Attack {
+            attack,
+            manner,
+            lasting,
+        } => {
+            let manner = manner.unwrap_or_default();
+            Some(attack::run(&mut world, attack, manner, lasting.get()))
         }
     };
     let then = then.map(|mut measures| {

@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use masq_gossip::sim::Sim;
 use masq_gossip::sim::attack::{
-    Eclipse, Equivocate, Flood, Harvest, Insiders, Report, Strength, Unit as EngineUnit,
+    Eclipse, Equivocate, Flood, Harvest, Insiders, Links, Report, Strength, Unit as EngineUnit,
 };
 
 use super::World;
 use crate::simulate::gossip::measure::{Measures, Series, Unit};
+use crate::simulate::gossip::scenario::BandLinks;
 
 /// Addresses of a harvester; from what the neighbourhood has to hold.
 const HARVESTERS: usize = 10;
 /// Honest nodes for each attacker of a band: so a fifth of all nodes are attackers.
 const HONEST_PER_ATTACKER: usize = 4;
-/// Links that an attacker of a band holds at the most: as many as a node may have.
-const BAND_LINKS: usize = 5;
 /// Share of the nodes that are insiders.
 const INSIDERS: f64 = 0.2;
 /// Debuts of a flood.
@@ -88,33 +87,40 @@ impl World<'_> {
         )
     }
 
-    /// A band that joins the mesh at rest; then, for the given time, it wants all links of everybody
-    /// (or, `aimed`, of one node).
-    pub fn eclipse(&mut self, aimed: bool, joining: Duration, lasting: Duration) -> Measures {
-        let count = self.living().len() / HONEST_PER_ATTACKER;
-        let seeds = self.seeds.clone();
-        let band = Eclipse::enlist(&mut self.sim, count, BAND_LINKS, &seeds, joining);
-        self.run(joining);
-        if !aimed {
-            let mut measures = self.attack(
-                "surrounded",
-                "share of the honest nodes all of whose links are the attackers'",
-                Unit::Share,
-                |sim, between| band.run(sim, lasting, between),
-            );
-            let what = "of the honest nodes are surrounded at the end";
-            judge(&mut measures, "surrounded", "surrounded_share", what);
-            return measures;
-        }
-        self.attack(
-            "slots",
-            "slots of the victim that the attackers hold",
-            Unit::Count,
-            |sim, between| match Eclipse::victim(sim, 0) {
+    /// A band of a fifth of all nodes, which join within that time.
+    pub fn enlist(&mut self, links: BandLinks, joining: Duration) {
+        // However many are born yet.
+        let count = self.count() / HONEST_PER_ATTACKER;
+        let links = match links {
+            BandLinks::Listed => Links::Listed,
+            BandLinks::Unlisted => Links::Unlisted,
+        };
+        let band = Eclipse::enlist(&mut self.sim, count, links, &self.seeds, joining);
+        self.band = Some(band);
+    }
+
+    /// A band that has joined wants, for the given time, all links of everybody (or, `aimed`, of one
+    /// node).
+    pub fn eclipse(&mut self, aimed: bool, lasting: Duration) -> Measures {
+        let Some(band) = self.band.take() else {
+            return Measures::default();
+        };
+        let (name, what, unit) = if aimed {
+            let what = "slots of the victim that the attackers hold";
+            ("slots", what, Unit::Count)
+        } else {
+            let what = "share of the honest nodes all of whose links are the attackers'";
+            ("surrounded", what, Unit::Share)
+        };
+        self.attack(name, what, unit, |sim, between| {
+            if !aimed {
+                return band.run(sim, lasting, between);
+            }
+            match Eclipse::victim(sim, 0) {
                 Some(victim) => band.run_against(sim, victim, lasting, between),
                 None => Report::default(),
-            },
-        )
+            }
+        })
     }
 
     /// Neighbours that use up what others have.

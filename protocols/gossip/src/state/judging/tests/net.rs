@@ -296,3 +296,8 @@ pub(super) fn machine(n: usize, config: Config, start: Start, now: Now) -> Machi
     let rng = ChaCha20Rng::seed_from_u64(n as u64);
     Machine::new(config, keys(n), start, rng, now)
 }
+
+/// What a neighbour sends that passes records on.
+pub(super) fn told(records: Vec<Vec<u8>>) -> Message {
+    Message::Records(records.into_iter().map(Arc::from).collect())
+}

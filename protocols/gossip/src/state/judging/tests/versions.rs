@@ -61,13 +61,13 @@ fn a_node_that_lost_its_memory_goes_on_far_above_what_it_is_shown() {
     let shown = EPOCH + 500;
     let used = shown..shown + 2000;
     let first = net.debut(91, 0, record(91, EPOCH, &[0], ""));
-    net.say(first, Message::Records(vec![mine(used.start, "before")]));
+    net.say(first, told(vec![mine(used.start, "before")]));
     let now = own(&net.machines[0]).version;
     assert!(now > used.end + 1000, "{now}");
     // Whatever others hold from before is older now, and nobody is accused.
     let second = net.debut(92, 0, record(92, EPOCH, &[0], ""));
     let others = [used.start + 1, used.end].map(|version| mine(version, "before"));
-    net.say(second, Message::Records(others.to_vec()));
+    net.say(second, told(others.to_vec()));
     net.pass(SECOND);
     assert!(own(&net.machines[0]).version < now + 100);
     assert!(!net.events[0].contains(&Event::Accused));
@@ -79,7 +79,7 @@ fn who_shows_an_older_record_of_itself_is_shown_the_newer_one() {
     let mut net = Net::new(&[5, 5]);
     let newest = record(0, EPOCH + 300, &[], "before");
     let from = net.debut(91, 1, record(91, EPOCH, &[1], ""));
-    net.say(from, Message::Records(vec![newest.clone()]));
+    net.say(from, told(vec![newest.clone()]));
     net.link(0, 1);
     net.pass(SECOND);
     let own = own(&net.machines[0]).version;
@@ -102,9 +102,6 @@ fn a_node_whose_key_another_uses_says_so_once_and_bans_nobody() {
     // The same by a record.
     let (mut net, [from, ..]) = among_strangers();
     let version = own(&net.machines[0]).version;
-    net.say(
-        from,
-        Message::Records(vec![record(0, version, &[], "another")]),
-    );
+    net.say(from, told(vec![record(0, version, &[], "another")]));
     assert!(net.events[0].contains(&Event::Accused));
 }
