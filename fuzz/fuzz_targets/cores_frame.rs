@@ -28,7 +28,9 @@ fuzz_target!(|data: &[u8]| {
     let mut reader = ReverseReader::new(data);
     while let Poll::Ready(Ok(Some(frame))) = reader.poll_frame(&mut cx) {
         match frame {
-            Reverse::Report(body) | Reverse::Failure(body) => assert_eq!(body.len(), REPORT_LEN),
+            Reverse::Report(body) | Reverse::Failure(body) | Reverse::Last(body) => {
+                assert_eq!(body.len(), REPORT_LEN);
+            }
             Reverse::Refused(code) => assert_eq!(FailureCode::from_byte(code.to_byte()), code),
         }
     }

@@ -1,9 +1,9 @@
 //! Frames on a substream: their kinds, and readers and writers for them that may be
 //! dropped and taken up again at any await without losing a byte.
 //!
-//! Forward, a substream carries one set-up, then cells of one leg. Backward it carries,
-//! after the answer to a set-up that has come home, report frames, and at most one failure or refusal, after which it ends. Anything else
-//! is a violation. What is inside of frames is the onion crate's business.
+//! Forward, a substream carries one set-up, then cells of one leg, and a mark where that was
+//! all of them. Backward it carries, after the answer to a set-up that has come home, report
+//! frames, at most one failure or refusal, and the last report. Anything else is a violation. What is inside of frames is the onion crate's business.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -23,6 +23,9 @@ pub const KIND_SETUP: u8 = 0x01;
 /// Kind byte of a set-up frame over the next node's entry link: one of its own, come home.
 /// Its length is that of the other.
 pub const KIND_SETUP_HOME: u8 = 0x02;
+/// The one byte that ends a leg in good order, forward, behind all its cells. A stream that
+/// ends without it has lost some, or may have.
+pub const KIND_END: u8 = 0x0f;
 /// Kind byte of a small cell of the over leg; the two larger sizes follow.
 pub const KIND_OVER: u8 = 0x10;
 /// Kind byte of a small cell of the back leg; the two larger sizes follow.
@@ -37,6 +40,9 @@ pub const KIND_FAILURE: u8 = 0x31;
 /// Kind byte of a refusal: `[0x32][code]`, in plain, from a hop that shares no key with
 /// the origin yet.
 pub const KIND_REFUSED: u8 = 0x32;
+
+/// Kind byte of the last report frame of a circuit that ended in good order.
+pub const KIND_LAST: u8 = 0x33;
 
 /// A peer sent something that is no frame of its direction, or stopped in the middle.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +141,7 @@ pub struct CellReader<R> {
     pool: CellPool,
     cell: Option<CellBuf>,
     filled: usize,
+    ended: bool,
 }
 
 impl<R: AsyncRead + Unpin> CellReader<R> {
@@ -146,11 +153,17 @@ impl<R: AsyncRead + Unpin> CellReader<R> {
             pool,
             cell: None,
             filled: 0,
+            ended: false,
         }
     }
 
-    /// The next cell, whole, as it was on the wire; `None` where the stream ended between
-    /// cells.
+    /// Whether the leg was ended in good order: what came is all that there is.
+    pub fn in_good_order(&self) -> bool {
+        self.ended
+    }
+
+    /// The next cell, whole, as it was on the wire; `None` where the leg was ended, or the
+    /// stream between two cells.
     ///
     /// # Errors
     /// See [`FrameError`]; nothing can be read after one.
@@ -158,8 +171,12 @@ impl<R: AsyncRead + Unpin> CellReader<R> {
         loop {
             let Some(cell) = &mut self.cell else {
                 let mut kind = [0u8; KIND_LEN];
-                if ready!(Pin::new(&mut self.stream).poll_read(cx, &mut kind))? == 0 {
+                if self.ended || ready!(Pin::new(&mut self.stream).poll_read(cx, &mut kind))? == 0 {
                     return Poll::Ready(Ok(None));
+                }
+                if kind[0] == KIND_END {
+                    self.ended = true;
+                    continue;
                 }
                 let size = cell_size(self.leg, kind[0]).ok_or(FrameError::Kind(kind[0]))?;
                 let mut cell = self.pool.cell(self.leg, size);
@@ -195,6 +212,8 @@ pub(crate) struct CellWriter<W> {
     current: Option<CellBuf>,
     at: usize,
     dirty: bool,
+    /// The mark that ends the leg in good order is due, behind the current cell.
+    mark: bool,
 }
 
 impl<W: AsyncWrite + Unpin> CellWriter<W> {
@@ -205,6 +224,7 @@ impl<W: AsyncWrite + Unpin> CellWriter<W> {
             current: None,
             at: 0,
             dirty: true,
+            mark: false,
         }
     }
 
@@ -235,6 +255,13 @@ impl<W: AsyncWrite + Unpin> CellWriter<W> {
                 self.current = None;
             }
         }
+        if self.mark {
+            if ready!(Pin::new(&mut self.stream).poll_write(cx, &[KIND_END]))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.dirty = true;
+            self.mark = false;
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -252,6 +279,13 @@ impl<W: AsyncWrite + Unpin> CellWriter<W> {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
+    /// Ends the leg in good order: everything that there was to write was given to this
+    /// writer. When dropped half way, [`close`](Self::close) goes on. To be called once.
+    pub(crate) async fn end(&mut self) -> io::Result<()> {
+        self.mark = true;
+        self.close().await
+    }
+
     /// Writes and flushes what is left and ends the stream in this direction.
     pub(crate) async fn close(&mut self) -> io::Result<()> {
         self.finish().await?;
@@ -265,8 +299,10 @@ impl<W: AsyncWrite + Unpin> CellWriter<W> {
 pub enum Reverse {
     /// A report frame, without its kind byte.
     Report(Vec<u8>),
-    /// A failure frame, without its kind byte. The stream ends after it.
+    /// A failure frame, without its kind byte. Nothing but the last report comes after it.
     Failure(Vec<u8>),
+    /// The last report frame, without its kind byte. The stream ends after it.
+    Last(Vec<u8>),
     /// A refusal in plain. The stream ends after it.
     Refused(FailureCode),
 }
@@ -303,7 +339,7 @@ impl<R: AsyncRead + Unpin> ReverseReader<R> {
                     return Poll::Ready(Ok(None));
                 }
                 let body = match kind[0] {
-                    KIND_REPORT | KIND_FAILURE => REPORT_LEN,
+                    KIND_REPORT | KIND_FAILURE | KIND_LAST => REPORT_LEN,
                     KIND_REFUSED => 1,
                     other => return Poll::Ready(Err(FrameError::Kind(other))),
                 };
@@ -323,6 +359,7 @@ impl<R: AsyncRead + Unpin> ReverseReader<R> {
                 return Poll::Ready(Ok(Some(match kind {
                     KIND_REPORT => Reverse::Report(body),
                     KIND_FAILURE => Reverse::Failure(body),
+                    KIND_LAST => Reverse::Last(body),
                     _ => Reverse::Refused(FailureCode::from_byte(body[0])),
                 })));
             }
@@ -371,6 +408,14 @@ impl<W: AsyncWrite + Unpin> ReverseWriter<W> {
         frame.extend_from_slice(body);
         self.queue.push_back(frame);
         Ok(())
+    }
+
+    /// Puts a frame into the queue whatever happens: behind what waits there, or as
+    /// [`push_last`](Self::push_last) does where there is no room.
+    pub(crate) fn push_surely(&mut self, kind: u8, body: &[u8]) {
+        if self.push(kind, body).is_err() {
+            self.push_last(kind, body);
+        }
     }
 
     /// Puts a last frame into the queue; of what waits there, only a frame that is half
@@ -427,6 +472,7 @@ mod tests {
             })
             .collect();
         assert_eq!(kinds, [0x10, 0x11, 0x12, 0x20, 0x21, 0x22]);
+        assert_eq!((KIND_END, KIND_LAST), (0x0f, 0x33));
         assert_eq!(cell_size(Leg::Over, 0x12), Some(CellSize::Large));
         assert_eq!(cell_size(Leg::Over, 0x22), None);
     }
@@ -446,6 +492,36 @@ mod tests {
             assert!(cell.wire()[1..].iter().all(|b| *b == 0x5a));
         }
         assert!(block_on(reader.cell()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_leg_that_was_ended_is_told_from_one_that_just_stops() {
+        for (mark, good) in [
+            (&[][..], false),
+            (&[KIND_END], true),
+            (&[KIND_END, 9], true),
+        ] {
+            let mut bytes = vec![0x5a; CellSize::Small.wire_len()];
+            bytes[0] = KIND_BACK;
+            bytes.extend(mark);
+            let mut reader = CellReader::new(Cursor::new(bytes), Leg::Back, CellPool::new());
+            assert!(block_on(reader.cell()).unwrap().is_some());
+            assert!(!reader.in_good_order());
+            for _ in 0..2 {
+                assert!(block_on(reader.cell()).unwrap().is_none());
+                assert_eq!(reader.in_good_order(), good);
+            }
+        }
+        // The mark comes behind a cell that was half written.
+        let mut writer = CellWriter::new(Cursor::new(Vec::new()));
+        let mut cell = CellPool::new().cell(Leg::Over, CellSize::Small);
+        cell.wire_mut()[0] = KIND_OVER;
+        writer.current = Some(cell);
+        block_on(writer.end()).unwrap();
+        block_on(writer.close()).unwrap();
+        let written = writer.stream.get_ref();
+        assert_eq!(written.len(), CellSize::Small.wire_len() + 1);
+        assert_eq!(written.last(), Some(&KIND_END));
     }
 
     #[test]

@@ -60,8 +60,20 @@ pub const NOT_NEIGHBOUR_MIN: Duration = Duration::from_millis(200);
 /// See [`NOT_NEIGHBOUR_MIN`].
 pub const NOT_NEIGHBOUR_MAX: Duration = Duration::from_millis(600);
 
-/// How long a circuit that was closed in good order may take to empty itself.
+/// How long whoever winds a circuit up waits for a stream that brings or takes nothing.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a circuit that was closed in good order may take to empty itself. Guess: the
+/// windows of six links, 1.5 MiB, at 256 kbit/s.
+pub const CLOSE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a hop that has ended its leg waits for the last report: until the origin has
+/// given up waiting for the end of the leg and of a round.
+pub const LAST_REPORT_WAIT: Duration = Duration::from_secs(90);
+
+/// Cells that an origin books after one that was changed on the back leg: the exit's cell
+/// credit, so that a hop which makes cells up gets nothing for more.
+pub const TAMPERED_CELLS: u64 = 512;
 
 /// How long a last word (a failure frame) may take to be written. Guess.
 pub const LAST_WORD: Duration = Duration::from_secs(2);

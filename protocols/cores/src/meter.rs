@@ -1,8 +1,8 @@
 //! Counting what a circuit carries, noticing that it stands still, and showing the first
 //! of it to an observer. What is owed for it is counted elsewhere.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use masq_onion::{CellSize, NodeKey, Role};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -25,6 +25,28 @@ pub(crate) struct Counters {
     control: AtomicU64,
     /// Set while a cell waits for the next stream to take it.
     blocked: [AtomicBool; 2],
+    mark: Mark,
+}
+
+/// Body bytes of both legs at which somebody is called, once.
+struct Mark {
+    at: AtomicU64,
+    call: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self {
+            at: AtomicU64::new(u64::MAX),
+            call: OnceLock::new(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Mark").field(&self.at).finish()
+    }
 }
 
 /// Why a circuit is to be given up without anything having happened to it.
@@ -47,6 +69,35 @@ impl Counters {
         let tally = self.tally(leg);
         tally.cells.fetch_add(1, Relaxed);
         tally.bytes.fetch_add(leg.capacity(size) as u64, Relaxed);
+        let at = self.mark.at.load(Relaxed);
+        if at != u64::MAX && self.bytes() >= at {
+            self.reached(at);
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let of = |tally: &Tally| tally.bytes.load(Relaxed);
+        of(&self.over).saturating_add(of(&self.back))
+    }
+
+    /// Calls whoever waits for the mark; the two legs may come to it at the same time.
+    fn reached(&self, at: u64) {
+        let mark = &self.mark.at;
+        let first = mark.compare_exchange(at, u64::MAX, Relaxed, Relaxed);
+        if let (Ok(_), Some(call)) = (first, self.mark.call.get()) {
+            call();
+        }
+    }
+
+    /// Whom to call at marks. The first one stays.
+    pub(crate) fn call_at_marks(&self, call: impl Fn() + Send + Sync + 'static) {
+        let _ = self.mark.call.set(Box::new(call));
+    }
+
+    /// Sets the mark to so many body bytes, both legs together; the next cell that is counted at
+    /// or beyond it causes the call.
+    pub(crate) fn set_mark(&self, bytes: u64) {
+        self.mark.at.store(bytes, Relaxed);
     }
 
     /// A report frame was passed on.
@@ -143,6 +194,27 @@ impl Tap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_is_called_once_each_time_it_is_set() {
+        let counters = Counters::default();
+        let calls = Arc::new(AtomicU32::new(0));
+        let heard = Arc::clone(&calls);
+        counters.call_at_marks(move || {
+            heard.fetch_add(1, Relaxed);
+        });
+        let carry = |leg| {
+            counters.count(leg, CellSize::Large);
+            calls.load(Relaxed)
+        };
+        assert_eq!(carry(Leg::Over), 0, "no mark yet");
+        let over = Leg::Over.capacity(CellSize::Large) as u64;
+        counters.set_mark(over + 1);
+        assert_eq!(carry(Leg::Back), 1, "both legs count");
+        assert_eq!(carry(Leg::Back), 1);
+        counters.set_mark(0);
+        assert_eq!(carry(Leg::Over), 2);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn idle_circuits_and_blocked_ones_are_noticed() {

@@ -156,7 +156,7 @@ pub trait Paying: Send + Sync {
 struct Shared {
     id: CircuitId,
     counters: Arc<Counters>,
-    given_up: OnceLock<FailureCode>,
+    given_up: OnceLock<Refused>,
     wake: CancellationToken,
     over: AtomicBool,
 }
@@ -196,14 +196,28 @@ impl Running {
     /// the origin; an origin ends it in good order, with
     /// [`CloseReason::GivenUp`](crate::CloseReason::GivenUp). [`FailureCode::Ended`] is for
     /// exits to say, and is said as [`FailureCode::Refused`]. The first call counts.
-    pub fn end(&self, code: FailureCode) {
-        let _ = self.0.given_up.set(code.of_hop());
+    pub fn end(&self, why: impl Into<Refused>) {
+        let Refused { code, detail } = why.into();
+        let code = code.of_hop();
+        let _ = self.0.given_up.set(Refused { code, detail });
         self.0.wake.cancel();
+    }
+
+    /// Whom to call when a mark is reached ([`set_mark`](Self::set_mark)), from the task that
+    /// carries the cells: it must be quick. The first one stays.
+    pub fn call_at_marks(&self, call: impl Fn() + Send + Sync + 'static) {
+        self.0.counters.call_at_marks(call);
+    }
+
+    /// Sets a mark at so many body bytes, both legs together. The cell that is counted at or
+    /// beyond it causes one call; what is carried meanwhile is that cell.
+    pub fn set_mark(&self, bytes: u64) {
+        self.0.counters.set_mark(bytes);
     }
 
     /// The code that [`end`](Self::end) was called with.
     pub fn given_up(&self) -> Option<FailureCode> {
-        self.0.given_up.get().copied()
+        self.0.given_up.get().map(|why| why.code)
     }
 
     /// Whether the circuit has ended, and its counts change no more.
@@ -215,6 +229,12 @@ impl Running {
     pub(crate) async fn to_end(&self) -> FailureCode {
         self.0.wake.cancelled().await;
         self.given_up().unwrap_or(FailureCode::Refused)
+    }
+
+    /// What [`end`](Self::end) had to say beside its code.
+    pub(crate) fn detail(&self) -> Vec<u8> {
+        let why = self.0.given_up.get();
+        why.map_or_else(Vec::new, |why| why.detail.clone())
     }
 
     pub(crate) fn set_over(&self) {

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use masq_cores::frame::{
-    KIND_BACK, KIND_FAILURE, KIND_OVER, KIND_REFUSED, KIND_REPORT, KIND_SETUP, KIND_SETUP_HOME,
-    KIND_TAKEN, Reverse, ReverseReader,
+    CellReader, KIND_BACK, KIND_END, KIND_FAILURE, KIND_LAST, KIND_OVER, KIND_REFUSED, KIND_REPORT,
+    KIND_SETUP, KIND_SETUP_HOME, KIND_TAKEN, Reverse, ReverseReader,
 };
-use masq_cores::limits::{IDLE_LIMIT, SETUP_TIMEOUT};
-use masq_cores::{CloseReason, FailureCode, NodeKey, RouteHop, Wire, flags};
+use masq_cores::limits::{IDLE_LIMIT, LAST_REPORT_WAIT, SETUP_TIMEOUT};
+use masq_cores::{
+    Carried, CellPool, CloseReason, FailureCode, Leg, NodeKey, Role, RouteHop, Wire, flags,
+};
 use masq_onion::{
     Authorisation, CellSize, Command, HopSpec, OnionSecret, OriginCircuit, OriginKx, REPORT_LEN,
     SETUP_LEN, SetupPackage, build_setup, peel,
@@ -252,6 +254,110 @@ async fn truncated_cells_and_cells_after_the_end_go_nowhere() {
     assert!(played.wire.read_to_end(&mut Vec::new()).await.is_ok());
     drop((exit, played.homes, played.wire));
     played.mesh.quiet().await;
+}
+
+/// How the hops of a played circuit ended: relay, exit, back relay.
+fn ends(played: &Played) -> [(Carried, Carried, bool); 3] {
+    let of = |node: usize, role| {
+        let served = played.mesh.nodes[node].till.served.lock().unwrap();
+        served.iter().find(|b| b.role == role).unwrap().end()
+    };
+    [
+        of(1, Role::OverRelay),
+        of(2, Role::Exit),
+        of(1, Role::BackRelay),
+    ]
+}
+
+/// Reads what comes home until the leg ends; whether it ended in good order.
+async fn read_home(home: &mut Wire) -> bool {
+    let mut set_up = vec![0; 1 + SETUP_LEN];
+    home.read_exact(&mut set_up).await.unwrap();
+    let mut reader = CellReader::new(home, Leg::Back, CellPool::new());
+    while reader.cell().await.unwrap().is_some() {}
+    reader.in_good_order()
+}
+
+#[tokio::test(start_paused = true)]
+async fn padding_and_control_are_counted_by_every_hop_that_opens_them() {
+    let mut played = Played::new();
+    played.begin().await;
+    let _exit = played.mesh.nodes[2].ends.recv().await.unwrap();
+    let mut wire = Vec::new();
+    for (hop, command) in [
+        (1, Command::Drop),
+        (0, Command::Drop),
+        (0, Command::Deliver(flags::DATA)),
+        (1, Command::Deliver(flags::DATA)),
+    ] {
+        let mut cell = vec![0; CellSize::Small.wire_len()];
+        cell[0] = KIND_OVER;
+        let over = &mut played.circuit.over;
+        over.seal(&mut cell[1..], hop, command, 5).unwrap();
+        wire.extend(cell);
+    }
+    wire.push(KIND_END);
+    played.wire.write_all(&wire).await.unwrap();
+    let (_, mut home) = played.homes.recv().await.unwrap();
+    assert!(read_home(&mut home).await);
+    let frame = played.circuit.reverse.start(&[]).unwrap();
+    home.write_all(&[KIND_LAST]).await.unwrap();
+    home.write_all(&frame).await.unwrap();
+    let mut reader = ReverseReader::new(&mut played.wire);
+    let Reverse::Last(mut frame) = reader.frame().await.unwrap().unwrap() else {
+        panic!("not the last report")
+    };
+    assert!(reader.frame().await.unwrap().is_none());
+    let slots = played.circuit.reverse.finish(&mut frame).unwrap();
+    assert!(slots.iter().all(Option::is_some));
+    played.mesh.quiet().await;
+    let [relay, exit, back] = ends(&played);
+    assert_eq!((relay.0.cells, relay.1.cells, relay.2), (5, 0, true));
+    assert_eq!((exit.0.cells, exit.1.cells, exit.2), (3, 1, true));
+    assert_eq!((back.0.cells, back.1.cells, back.2), (0, 1, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_hop_calls_it_a_good_end_without_the_mark_and_the_origins_last_report() {
+    // The stream ends between two cells.
+    let mut played = Played::new();
+    played.begin().await;
+    let _exit = played.mesh.nodes[2].ends.recv().await.unwrap();
+    let (_, mut home) = played.homes.recv().await.unwrap();
+    played.wire.close().await.unwrap();
+    assert!(!read_home(&mut home).await, "nor is a mark made up");
+    drop(home);
+    played.mesh.quiet().await;
+    assert!(ends(&played).iter().all(|end| !end.2));
+
+    // The mark came, and then no last report, or one that is not the origin's.
+    for forged in [false, true] {
+        let mut played = Played::new();
+        played.begin().await;
+        let _exit = played.mesh.nodes[2].ends.recv().await.unwrap();
+        let (_, mut home) = played.homes.recv().await.unwrap();
+        played.wire.write_all(&[KIND_END]).await.unwrap();
+        assert!(read_home(&mut home).await);
+        if forged {
+            home.write_all(&[KIND_LAST; 1 + REPORT_LEN]).await.unwrap();
+        }
+        let start = Instant::now();
+        played.mesh.quiet().await;
+        assert!(start.elapsed() <= LAST_REPORT_WAIT + Duration::from_secs(5));
+        assert!(ends(&played).iter().all(|end| !end.2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_report_before_the_end_is_a_fault() {
+    let mut played = Played::new();
+    played.begin().await;
+    let _exit = played.mesh.nodes[2].ends.recv().await.unwrap();
+    let (_, mut home) = played.homes.recv().await.unwrap();
+    let frame = played.circuit.reverse.start(&[]).unwrap();
+    home.write_all(&[KIND_LAST]).await.unwrap();
+    home.write_all(&frame).await.unwrap();
+    played.ends_with(2, FailureCode::NextMisbehaved).await;
 }
 
 #[tokio::test(start_paused = true)]

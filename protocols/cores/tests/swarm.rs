@@ -1,8 +1,8 @@
 //! Circuits between real libp2p nodes over TCP, noise and yamux on loopback.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -13,8 +13,8 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm, SwarmBuilder, noise, tcp, yamux};
 use masq_cores::control::{node_key, peer_id};
 use masq_cores::{
-    Behaviour, CellBuf, CircuitEnd, Config, Control, Cores, Leg, LinkUse, NodeKey, OpenGate,
-    RngSource, Route, RouteHop,
+    Behaviour, CellBuf, CircuitEnd, CircuitId, CircuitSummary, Config, Control, Cores, Leg,
+    LinkUse, Meter, NodeKey, OpenGate, RngSource, Role, Route, RouteHop,
 };
 use masq_onion::CellSize;
 use rand_chacha::ChaCha20Rng;
@@ -28,6 +28,18 @@ struct Node {
     address: Multiaddr,
     ends: mpsc::Receiver<CircuitEnd>,
     dial: mpsc::Sender<Multiaddr>,
+    ledger: Arc<Ledger>,
+}
+
+#[derive(Default)]
+struct Ledger(Mutex<Vec<CircuitSummary>>);
+
+impl Meter for Ledger {
+    fn opened(&self, _: CircuitId, _: Role) {}
+
+    fn closed(&self, summary: CircuitSummary) {
+        self.0.lock().unwrap().push(summary);
+    }
 }
 
 async fn node(seed: u8) -> Node {
@@ -41,6 +53,8 @@ async fn node(seed: u8) -> Node {
     config.exit = Some(Arc::new(move |end| {
         let _ = tx.try_send(end);
     }));
+    let ledger = Arc::<Ledger>::default();
+    config.meter = Some(ledger.clone());
     let cores = Cores::new(config);
     let mut swarm: Swarm<Behaviour> = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
@@ -80,7 +94,20 @@ async fn node(seed: u8) -> Node {
         address,
         ends,
         dial,
+        ledger,
     }
+}
+
+/// Waits until every circuit has ended.
+async fn quiet(nodes: &[Node]) {
+    let all = async {
+        while nodes.iter().any(|node| node.cores.circuits() > 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all)
+        .await
+        .unwrap();
 }
 
 fn link(a: &Node, b: &Node, entry: bool) {
@@ -180,6 +207,63 @@ async fn s10_three_hops_over_tcp_both_ways_at_once() {
     let rate = 2.0 * CELLS as f64 * 16.384 / 1000.0 / start.elapsed().as_secs_f64();
     eprintln!("{rate:.0} MB/s, both ways together");
     nodes[0].cores.shutdown().await;
+}
+
+/// Sends until the circuit takes no more, or that many cells; and reads all along.
+async fn busy(end: CircuitEnd, cells: usize) {
+    let (pool, leg) = (end.pool.clone(), end.side.sends());
+    let (out, mut incoming) = (end.outgoing, end.incoming);
+    let sending = async move {
+        for _ in 0..cells {
+            if out.send(pool.cell(leg, CellSize::Medium)).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(sending, async { while incoming.recv().await.is_some() {} });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_counts_the_same_over_tcp_whoever_closes() {
+    let mut nodes = Vec::new();
+    for seed in 21..=26 {
+        nodes.push(node(seed).await);
+    }
+    for (a, b, entry) in [
+        (0, 1, true),
+        (1, 2, false),
+        (2, 3, false),
+        (3, 5, false),
+        (5, 4, false),
+        (0, 4, true),
+    ] {
+        link(&nodes[a], &nodes[b], entry);
+    }
+    let route = Route {
+        over: [1, 2, 3].map(|i| hop(&nodes[i])).into(),
+        back: [5, 4].map(|i| hop(&nodes[i])).into(),
+    };
+    for (of_origin, of_exit) in [(200, usize::MAX), (usize::MAX, 200), (150, 150)] {
+        let (origin, exit) = circuit(&mut nodes, &route).await;
+        let ends = async { tokio::join!(busy(origin, of_origin), busy(exit, of_exit)) };
+        tokio::time::timeout(Duration::from_secs(60), ends)
+            .await
+            .unwrap();
+        quiet(&nodes).await;
+        let last = |i: usize| nodes[i].ledger.0.lock().unwrap().last().cloned().unwrap();
+        let mine = last(0);
+        assert!(mine.clean && mine.over.cells + mine.back.cells > 150);
+        for i in 1..6 {
+            let theirs = last(i);
+            assert!(theirs.clean, "{i}: {theirs:?}");
+            let (over, back) = (theirs.over, theirs.back);
+            match theirs.role {
+                Role::OverRelay => assert_eq!(over, mine.over),
+                Role::BackRelay => assert_eq!(back, mine.back),
+                Role::Exit | Role::Origin => assert_eq!((over, back), (mine.over, mine.back)),
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,11 +10,11 @@ use masq_onion::{
     SessionSecret,
 };
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use super::Hop;
-use super::pump::{ReverseEnd, ReversePump};
+use super::pump::{self, ReverseEnd, ReversePump};
 use crate::account::Account;
 use crate::cell::{CellBuf, CircuitEnd, END_QUEUE, KIND_LEN, Leg, ResumeSecret, Side};
 use crate::close::CloseReason;
@@ -22,7 +22,7 @@ use crate::failure::FailureCode;
 use crate::flags;
 use crate::frame::{CellReader, CellWriter, FrameError, cell_kind};
 use crate::host::{Seen, Wire};
-use crate::limits::{CLOSE_GRACE, SETUP_TIMEOUT};
+use crate::limits::{CLOSE_GRACE, LAST_REPORT_WAIT, SETUP_TIMEOUT};
 use crate::meter::Standstill;
 
 /// The over leg at the exit.
@@ -43,7 +43,7 @@ struct Outgoing {
 enum End {
     /// The session is done.
     Local,
-    /// The over leg ended between cells.
+    /// The over leg was ended in good order.
     Over,
     /// The over leg broke.
     OverBroken,
@@ -98,8 +98,20 @@ pub(crate) async fn run(
         Ok(Err(end)) => end,
         Err(_) => End::Fault(FailureCode::Protocol, "no key exchange"),
     };
-    let clean = matches!(end, End::Local | End::Over);
-    finish(hop, end, &mut outgoing, &mut reverse).await;
+    let clean = match end {
+        End::Local => {
+            reverse.say_ended();
+            wind_up(hop, &mut incoming, &mut outgoing, &mut reverse, false).await
+        }
+        End::Over => wind_up(hop, &mut incoming, &mut outgoing, &mut reverse, true).await,
+        end => {
+            give_up(hop, end, &mut reverse).await;
+            let back = timeout(CLOSE_GRACE, outgoing.writer.close());
+            let _ = tokio::join!(back, reverse.close());
+            return false;
+        }
+    };
+    reverse.close().await;
     clean
 }
 
@@ -113,7 +125,7 @@ async fn exchange(
     const MISPLACED: End = End::Fault(FailureCode::Protocol, "no key share in the first cell");
     let mut cell = match incoming.reader.cell().await {
         Ok(Some(cell)) => cell,
-        Ok(None) => return Err(End::Over),
+        Ok(None) => return Err(End::OverBroken),
         Err(FrameError::Kind(_)) => return Err(MISPLACED),
         Err(_) => return Err(End::OverBroken),
     };
@@ -155,13 +167,15 @@ fn open(hop: &Hop, opener: &mut OverOpener, cell: &mut CellBuf) -> Result<Opened
 }
 
 impl Incoming {
-    /// Hands on cells until the leg ends; never by itself for any other reason.
-    async fn run(&mut self, hop: &Hop, to: mpsc::Sender<CellBuf>) -> End {
+    /// Hands on cells until the leg ends, or counts them where nobody takes them any more;
+    /// never returns by itself for any other reason. May be dropped and run again.
+    async fn run(&mut self, hop: &Hop, to: Option<mpsc::Sender<CellBuf>>) -> End {
         loop {
             tokio::task::coop::consume_budget().await;
             let mut cell = match self.reader.cell().await {
                 Ok(Some(cell)) => cell,
-                Ok(None) => return End::Over,
+                Ok(None) if self.reader.in_good_order() => return End::Over,
+                Ok(None) => return End::OverBroken,
                 Err(FrameError::Kind(_)) => {
                     return End::Fault(FailureCode::Protocol, "not a cell");
                 }
@@ -177,6 +191,7 @@ impl Incoming {
             };
             match flags {
                 flags::DATA => {
+                    let Some(to) = &to else { continue };
                     cell.set_len(len);
                     // A session that takes no more still sends: the cell is dropped.
                     hop.counters.set_blocked(Leg::Over, true);
@@ -265,7 +280,7 @@ async fn serve(
         pool: hop.inner.cells.clone(),
     });
     let end = tokio::select! {
-        end = incoming.run(hop, to_session) => end,
+        end = incoming.run(hop, Some(to_session)) => end,
         end = outgoing.run(hop, &mut from_session) => end,
         end = reverse.run(hop) => End::Reverse(end),
         still = hop.counters.standstill(true) => End::Standstill(still),
@@ -287,23 +302,63 @@ async fn serve(
     end
 }
 
-/// Tells the origin and ends the back leg.
-async fn finish(hop: &Hop, end: End, outgoing: &mut Outgoing, reverse: &mut ReversePump) {
-    match end {
-        End::Local => reverse.fail(FailureCode::Ended),
-        End::Over | End::OverBroken | End::Reverse(ReverseEnd::Reported | ReverseEnd::Upstream) => {
+/// Ends the back leg in good order, takes what is still on the over leg, and waits until the
+/// origin confirms that it has everything; says whether it did.
+async fn wind_up(
+    hop: &Hop,
+    incoming: &mut Incoming,
+    outgoing: &mut Outgoing,
+    reverse: &mut ReversePump,
+    over_ended: bool,
+) -> bool {
+    let legs = async {
+        let over = async { over_ended || matches!(incoming.run(hop, None).await, End::Over) };
+        let (back, over) = tokio::join!(outgoing.writer.end(), over);
+        back.is_ok() && over
+    };
+    tokio::pin!(legs);
+    let until = Instant::now() + LAST_REPORT_WAIT;
+    let (mut ended, mut last) = (false, None);
+    loop {
+        tokio::select! {
+            good = &mut legs, if !ended => {
+                if !good {
+                    return false;
+                }
+                ended = true;
+            }
+            end = reverse.run(hop), if last.is_none() => match end {
+                ReverseEnd::Last(body) => last = Some(body),
+                ReverseEnd::Reported | ReverseEnd::Next(_) | ReverseEnd::Upstream => return false,
+            },
+            _ = hop.running.to_end() => return false,
+            () = hop.stopped() => return false,
+            () = pump::at(Some(until)) => return false,
         }
+        // The last report may overtake the end of the over leg, and is not to come to the
+        // relays of that leg before it.
+        if ended && let Some(body) = &mut last {
+            return reverse.pass_last(hop, body);
+        }
+    }
+}
+
+/// Tells the origin why this exit does not go on.
+async fn give_up(hop: &Hop, end: End, reverse: &mut ReversePump) {
+    match end {
+        End::Local | End::Over | End::OverBroken => {}
+        End::Reverse(ReverseEnd::Reported | ReverseEnd::Upstream) => {}
         End::BackBroken => reverse.explain(hop, FailureCode::NextClosed).await,
         End::Fault(code, why) => {
             tracing::debug!(circuit = %hop.id, why, "exit gives the circuit up");
             reverse.fail(code);
         }
+        // No last report can be due while neither end has ended the circuit.
+        End::Reverse(ReverseEnd::Last(_)) => reverse.fail(FailureCode::NextMisbehaved),
         End::Reverse(ReverseEnd::Next(code)) => reverse.fail(code),
         End::Standstill(Standstill::Idle) => reverse.fail(FailureCode::Idle),
         End::Standstill(Standstill::Stalled) => reverse.fail(FailureCode::NextClosed),
-        End::GivenUp(code) => reverse.fail(code),
+        End::GivenUp(code) => reverse.fail_with(code, hop.running.detail()),
         End::Stopped => reverse.fail(FailureCode::Shutdown),
     }
-    let back = timeout(CLOSE_GRACE, outgoing.writer.close());
-    let _ = tokio::join!(back, reverse.close());
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use futures::io::{ReadHalf, WriteHalf};
 use futures::{AsyncRead, AsyncWrite};
 use masq_onion::ReverseHop;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Hop;
 use crate::cell::{CellBuf, Leg};
 use crate::failure::{self, FailureCode};
 use crate::frame::{
-    CellReader, CellWriter, FrameError, KIND_FAILURE, KIND_REPORT, Reverse, ReverseReader,
-    ReverseWriter,
+    CellReader, CellWriter, FrameError, KIND_FAILURE, KIND_LAST, KIND_REPORT, Reverse,
+    ReverseReader, ReverseWriter,
 };
 use crate::host::Wire;
 use crate::limits::{FAILURE_GRACE, LAST_WORD, REPORTS_PER_MINUTE};
@@ -25,9 +25,9 @@ use crate::report::HopReport;
 /// What came of waiting for a cell.
 pub(crate) enum NextCell {
     Cell(CellBuf),
-    /// The stream ended between two cells.
+    /// The leg was ended in good order.
     End,
-    /// The stream broke, or ended within one.
+    /// The stream broke, or ended otherwise.
     Broken,
     /// The node before sent something that is no cell.
     Violation,
@@ -49,7 +49,8 @@ where
     tokio::task::coop::consume_budget().await;
     poll_fn(|cx| match reader.poll_cell(cx) {
         Poll::Ready(Ok(Some(cell))) => Poll::Ready(NextCell::Cell(cell)),
-        Poll::Ready(Ok(None)) => Poll::Ready(NextCell::End),
+        Poll::Ready(Ok(None)) if reader.in_good_order() => Poll::Ready(NextCell::End),
+        Poll::Ready(Ok(None)) => Poll::Ready(NextCell::Broken),
         Poll::Ready(Err(FrameError::Kind(_))) => Poll::Ready(NextCell::Violation),
         Poll::Ready(Err(_)) => Poll::Ready(NextCell::Broken),
         Poll::Pending => match writer.poll_flush(cx) {
@@ -61,7 +62,7 @@ where
 }
 
 /// Why the reverse direction of a hop ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReverseEnd {
     /// A failure from further on is on its way to the origin.
     Reported,
@@ -69,6 +70,8 @@ pub(crate) enum ReverseEnd {
     Next(FailureCode),
     /// The node before does not read, or is gone.
     Upstream,
+    /// The last report came. It is not passed on yet: see [`ReversePump::pass_last`].
+    Last(Vec<u8>),
 }
 
 /// Passes report and failure frames from the next node to the one before.
@@ -121,9 +124,10 @@ impl ReversePump {
                     if self.keys.relay_failure(&mut body).is_err() {
                         return ReverseEnd::Next(FailureCode::NextClosed);
                     }
-                    self.writer.push_last(KIND_FAILURE, &body);
+                    self.writer.push_surely(KIND_FAILURE, &body);
                     return ReverseEnd::Reported;
                 }
+                Reverse::Last(body) => return ReverseEnd::Last(body),
                 Reverse::Refused(code) => return ReverseEnd::Next(code.as_seen_before()),
             }
         }
@@ -133,13 +137,7 @@ impl ReversePump {
         if !self.rounds.take(Instant::now().into_std()) {
             return Some(ReverseEnd::Next(FailureCode::NextMisbehaved));
         }
-        let answer = |told: Option<&[u8]>| {
-            if let Some(slot) = told {
-                hop.served.heard(slot);
-            }
-            report_of(hop).encode()
-        };
-        if self.keys.report_with(body, answer).is_err() {
+        if self.answer(hop, body).is_none() {
             return Some(ReverseEnd::Next(FailureCode::NextMisbehaved));
         }
         hop.counters.count_control();
@@ -149,10 +147,44 @@ impl ReversePump {
         }
     }
 
+    /// Takes what the origin says to this hop and puts in what this hop says; whether it was
+    /// the origin that said it. `None` where the frame cannot be used.
+    fn answer(&mut self, hop: &Hop, body: &mut [u8]) -> Option<bool> {
+        let mut authentic = false;
+        let answer = |told: Option<&[u8]>| {
+            authentic = told.is_some();
+            if let Some(slot) = told.filter(|slot| !slot.is_empty()) {
+                hop.served.heard(slot);
+            }
+            report_of(hop).encode()
+        };
+        self.keys.report_with(body, answer).ok()?;
+        Some(authentic)
+    }
+
+    /// Passes the last report on; nothing may come after it. Whether it was the origin's:
+    /// then everything that this hop has sent on has arrived.
+    pub(crate) fn pass_last(&mut self, hop: &Hop, body: &mut [u8]) -> bool {
+        let authentic = self.answer(hop, body);
+        if authentic.is_some() {
+            hop.counters.count_control();
+            self.writer.push_surely(KIND_LAST, body);
+        }
+        authentic == Some(true)
+    }
+
+    /// Says to the origin that this exit ends the circuit in good order.
+    pub(crate) fn say_ended(&mut self) {
+        let payload = failure::encode(FailureCode::Ended, Vec::new());
+        if let Ok(frame) = self.keys.fail(&payload) {
+            self.writer.push_surely(KIND_FAILURE, &frame);
+        }
+    }
+
     /// Gives the next node a moment to say why it ended; if it does not, says `otherwise`.
     pub(crate) async fn explain(&mut self, hop: &Hop, otherwise: FailureCode) {
         match timeout(FAILURE_GRACE, self.run(hop)).await {
-            Ok(ReverseEnd::Reported | ReverseEnd::Upstream) => {}
+            Ok(ReverseEnd::Reported | ReverseEnd::Upstream | ReverseEnd::Last(_)) => {}
             Ok(ReverseEnd::Next(code)) => self.fail(code),
             Err(_) => self.fail(otherwise),
         }
@@ -160,7 +192,12 @@ impl ReversePump {
 
     /// Puts this hop's own failure on the way to the origin.
     pub(crate) fn fail(&mut self, code: FailureCode) {
-        if let Ok(frame) = self.keys.fail(&failure::encode(code, Vec::new())) {
+        self.fail_with(code, Vec::new());
+    }
+
+    /// The same, with something that only the origin understands.
+    pub(crate) fn fail_with(&mut self, code: FailureCode, detail: Vec<u8>) {
+        if let Ok(frame) = self.keys.fail(&failure::encode(code, detail)) {
             self.writer.push_last(KIND_FAILURE, &frame);
         }
     }
@@ -182,5 +219,13 @@ fn report_of(hop: &Hop) -> HopReport {
         cells: over.cells + back.cells,
         bytes: over.bytes + back.bytes,
         extra: bounded(hop.served.say(), MAX_EXTRA, "report of a hop"),
+    }
+}
+
+/// Returns at that moment; never where there is none.
+pub(super) async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,6 +1,7 @@
 //! The reverse direction at the origin: starting report rounds on the back leg's stream,
 //! and reading reports and failures where they come out, on the over leg's.
 
+use std::cmp::Ordering;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,15 @@ use masq_onion::{NodeKey, ReverseOrigin};
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Round;
+use crate::cell::Leg;
 use crate::failure::{self, CircuitFailure, FailureCode};
-use crate::frame::{KIND_REPORT, Reverse, ReverseReader, ReverseWriter};
+use crate::frame::{KIND_LAST, KIND_REPORT, Reverse, ReverseReader, ReverseWriter};
 use crate::host::Wire;
 use crate::limits::{REPORT_EVERY, REPORT_TIMEOUT};
+use crate::meter::Counters;
 use crate::paid::{MAX_SLOT, Paying, bounded};
 use crate::report::HopReport;
 
@@ -45,6 +48,14 @@ enum Phase {
     Out(Instant),
 }
 
+/// Where a circuit goes.
+pub(super) struct Way {
+    /// The whole loop: origin, over hops, back relays, origin.
+    pub(super) path: Vec<NodeKey>,
+    /// Which of the hops is the exit.
+    pub(super) exit: usize,
+}
+
 /// Rounds and failures of one circuit.
 pub(super) struct Control {
     reader: ReverseReader<ReadHalf<Wire>>,
@@ -53,7 +64,7 @@ pub(super) struct Control {
     writer: Option<ReverseWriter<WriteHalf<Wire>>>,
     phase: Phase,
     rounds: watch::Sender<Round>,
-    path: Vec<NodeKey>,
+    way: Way,
     rng: ChaCha20Rng,
     paying: Option<Arc<dyn Paying>>,
 }
@@ -64,7 +75,7 @@ impl Control {
         keys: ReverseOrigin,
         starter: oneshot::Receiver<WriteHalf<Wire>>,
         rounds: watch::Sender<Round>,
-        path: Vec<NodeKey>,
+        way: Way,
         rng: ChaCha20Rng,
         paying: Option<Arc<dyn Paying>>,
     ) -> Self {
@@ -75,7 +86,7 @@ impl Control {
             writer: None,
             phase: Phase::Waiting,
             rounds,
-            path,
+            way,
             rng,
             paying,
         }
@@ -153,6 +164,8 @@ impl Control {
                 self.heard(&slots, took);
                 None
             }
+            // Only ever the answer to one that this node called the last.
+            Reverse::Last(_) => Some(ControlEnd::Violation),
             Reverse::Failure(mut body) => {
                 let Ok((hop, payload)) = self.keys.open_failure(&mut body) else {
                     return Some(ControlEnd::Closed);
@@ -162,13 +175,13 @@ impl Control {
                 if code == FailureCode::Ended {
                     return Some(ControlEnd::Ended);
                 }
-                let Some(mut failure) = CircuitFailure::locate(&self.path, hop, code) else {
+                let Some(mut failure) = CircuitFailure::locate(&self.way.path, hop, code) else {
                     return Some(ControlEnd::Violation);
                 };
                 failure.detail = detail.to_vec();
                 Some(self.failed(failure))
             }
-            Reverse::Refused(code) => Some(match CircuitFailure::locate(&self.path, 0, code) {
+            Reverse::Refused(code) => Some(match CircuitFailure::locate(&self.way.path, 0, code) {
                 Some(mut failure) => {
                     // In plain, so it can only be the first hop's word about itself.
                     failure.edge = self.first_edge();
@@ -176,6 +189,60 @@ impl Control {
                 }
                 None => ControlEnd::Violation,
             }),
+        }
+    }
+
+    /// Once both legs have ended in good order: the last round, which tells the hops so.
+    /// Waits until it is home, and says whether every hop counted what this node did.
+    pub(super) async fn last_round(&mut self, counters: &Counters) -> bool {
+        if let Some(Ok(writer)) = self.starter.take().map(|mut starter| starter.try_recv()) {
+            self.writer = Some(ReverseWriter::new(writer));
+        }
+        let Some(mut writer) = self.writer.take() else {
+            return false;
+        };
+        let slots = said(self.paying.as_deref(), self.keys.hops());
+        let Ok(frame) = self.keys.start(&slots) else {
+            return false;
+        };
+        let begun = Instant::now();
+        if writer.push(KIND_LAST, &frame).is_err() {
+            return false;
+        }
+        let home = timeout(REPORT_TIMEOUT, self.last_home());
+        let (_, home) = tokio::join!(timeout(REPORT_TIMEOUT, writer.close()), home);
+        let Some(mut frame) = home.ok().flatten() else {
+            return false;
+        };
+        let Ok(slots) = self.keys.finish(&mut frame) else {
+            return false;
+        };
+        self.heard(&slots, begun.elapsed());
+        let (over, back) = (counters.carried(Leg::Over), counters.carried(Leg::Back));
+        let round = self.rounds.borrow();
+        round.hops.iter().enumerate().all(|(i, report)| {
+            let mine = match i.cmp(&self.way.exit) {
+                Ordering::Less => (over.cells, over.bytes),
+                Ordering::Equal => (over.cells + back.cells, over.bytes + back.bytes),
+                Ordering::Greater => (back.cells, back.bytes),
+            };
+            report
+                .as_ref()
+                .is_some_and(|report| (report.cells, report.bytes) == mine)
+        })
+    }
+
+    /// Reads until the last round is home; a round that was out before it comes first.
+    async fn last_home(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match self.reader.frame().await {
+                Ok(Some(Reverse::Last(body))) => return Some(body),
+                Ok(Some(frame)) => match self.take(frame) {
+                    None | Some(ControlEnd::Ended) => {}
+                    Some(_) => return None,
+                },
+                Ok(None) | Err(_) => return None,
+            }
         }
     }
 
@@ -209,22 +276,22 @@ impl Control {
 
     /// The edge between the origin and its first hop.
     pub(super) fn first_edge(&self) -> (NodeKey, NodeKey) {
-        (self.path[0], self.path[1])
+        (self.way.path[0], self.way.path[1])
     }
 
     /// What the origin itself saw: its stream to the first hop, or the one from the last,
     /// ended without a word.
     pub(super) fn own_edge(&self, over: bool) -> CircuitFailure {
-        let n = self.path.len();
+        let n = self.way.path.len();
         // A path has its origin twice and at least one hop between.
         let (hop, edge) = if over {
             (0, self.first_edge())
         } else {
-            (n - 3, (self.path[n - 2], self.path[n - 1]))
+            (n - 3, (self.way.path[n - 2], self.way.path[n - 1]))
         };
         CircuitFailure {
             hop,
-            node: self.path[hop + 1],
+            node: self.way.path[hop + 1],
             code: FailureCode::NextClosed,
             detail: Vec::new(),
             edge,

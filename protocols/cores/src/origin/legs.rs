@@ -11,13 +11,14 @@ use masq_onion::{
     BackOpener, CellError, CellSize, Command, EXIT_SHARE_LEN, OriginKx, OverSealer, SessionSecret,
 };
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use crate::cell::{CellBuf, CellPool, KIND_LEN, Leg, ResumeSecret};
 use crate::flags;
 use crate::frame::{CellReader, CellWriter, FrameError, cell_kind};
 use crate::host::Wire;
+use crate::limits::{CLOSE_GRACE, CLOSE_LIMIT, TAMPERED_CELLS};
 use crate::link::Place;
 use crate::meter::Counters;
 
@@ -147,7 +148,9 @@ enum Step {
 pub(super) enum BackEnd {
     /// The set-up did not come home in time.
     SetupTimeout,
-    /// The stream ended.
+    /// The exit ended the leg in good order, and everything is here.
+    Ended,
+    /// The stream ended otherwise.
     Closed,
     /// A cell was changed on its way.
     Tampered,
@@ -172,15 +175,17 @@ pub(super) struct BackLeg {
     pub(super) up: watch::Sender<bool>,
     pub(super) resume: watch::Sender<Option<ResumeSecret>>,
     pub(super) pool: CellPool,
+    /// Cells that may still be booked, once one of them was changed on its way.
+    pub(super) tampered: Option<u64>,
 }
 
 impl BackLeg {
-    /// Waits for the leg to come home, then hands cells to the session. May be dropped at
-    /// any time and run again.
+    /// Waits for the leg to come home, then hands cells to the session, or only counts them
+    /// where there is none any more. May be dropped at any time and run again.
     pub(super) async fn run(
         &mut self,
         counters: &Counters,
-        to_session: &mpsc::Sender<CellBuf>,
+        to_session: Option<&mpsc::Sender<CellBuf>>,
     ) -> BackEnd {
         if let Some(arrival) = &mut self.arrival {
             match timeout(self.home_timeout, arrival).await {
@@ -189,6 +194,7 @@ impl BackLeg {
             }
         }
         match self.pump(counters, to_session).await {
+            Ok(()) if self.reader.as_ref().is_some_and(CellReader::in_good_order) => BackEnd::Ended,
             Ok(()) => BackEnd::Closed,
             Err(end) => end,
         }
@@ -208,26 +214,46 @@ impl BackLeg {
     async fn pump(
         &mut self,
         counters: &Counters,
-        to_session: &mpsc::Sender<CellBuf>,
+        to_session: Option<&mpsc::Sender<CellBuf>>,
     ) -> Result<(), BackEnd> {
         loop {
             // Room first, then a cell: so dropping this future never loses one. A session
             // that takes no more may still send, so its cells are read and dropped.
-            counters.set_blocked(Leg::Back, to_session.capacity() == 0);
-            let room = to_session.reserve().await.ok();
-            counters.set_blocked(Leg::Back, false);
+            let room = match to_session {
+                Some(to) => {
+                    counters.set_blocked(Leg::Back, to.capacity() == 0);
+                    let room = to.reserve().await.ok();
+                    counters.set_blocked(Leg::Back, false);
+                    room
+                }
+                None => None,
+            };
             let Some(mut cell) = self.read().await? else {
                 return Ok(());
             };
+            if let Some(left) = &mut self.tampered {
+                if *left > 0 {
+                    *left -= 1;
+                    counters.count(Leg::Back, cell.size());
+                }
+                continue;
+            }
             let delivered = match self.opener.open(&mut cell.wire_mut()[KIND_LEN..]) {
                 Ok(delivered) => delivered,
                 Err(CellError::Exhausted) => return Err(BackEnd::Exhausted),
-                Err(_) => return Err(BackEnd::Tampered),
+                Err(_) => {
+                    // The hops carried it, and those that follow.
+                    counters.count(Leg::Back, cell.size());
+                    self.tampered = Some(TAMPERED_CELLS);
+                    return Err(BackEnd::Tampered);
+                }
             };
             counters.count(Leg::Back, cell.size());
             cell.set_len(delivered.len);
             match (self.kx.take(), delivered.flags) {
-                (Some(kx), flags::KEY_SHARE) => self.exchanged(kx, cell.payload())?,
+                (Some(kx), flags::KEY_SHARE) => {
+                    self.exchanged(kx, cell.payload(), to_session.is_some())?;
+                }
                 (None, flags::DATA) => {
                     if let Some(room) = room {
                         room.send(cell);
@@ -238,7 +264,7 @@ impl BackLeg {
         }
     }
 
-    fn exchanged(&mut self, kx: OriginKx, share: &[u8]) -> Result<(), BackEnd> {
+    fn exchanged(&mut self, kx: OriginKx, share: &[u8], serving: bool) -> Result<(), BackEnd> {
         const BAD: BackEnd = BackEnd::Violation("the exit's key share is no key share");
         if share.len() != EXIT_SHARE_LEN {
             return Err(BAD);
@@ -251,7 +277,10 @@ impl BackLeg {
             // Room for one, used once; gone only when the over leg has ended.
             let _ = marker.try_send(secret);
         }
-        self.up.send_replace(true);
+        // Nobody is told that a circuit is up which is being wound up.
+        if serving {
+            self.up.send_replace(true);
+        }
         Ok(())
     }
 
@@ -264,6 +293,26 @@ impl BackLeg {
             Ok(cell) => Ok(cell),
             Err(FrameError::Kind(_)) => Err(BackEnd::Violation("not a cell on the back leg")),
             Err(_) => Ok(None),
+        }
+    }
+
+    /// As [`run`](Self::run), for as long as the leg goes on bringing cells, and
+    /// [`CLOSE_LIMIT`] at most. `None` where it has stopped without an end.
+    pub(super) async fn run_dry(
+        &mut self,
+        counters: &Counters,
+        to_session: &mpsc::Sender<CellBuf>,
+    ) -> Option<BackEnd> {
+        let begun = Instant::now();
+        let mut had = counters.carried(Leg::Back);
+        loop {
+            let end = timeout(CLOSE_GRACE, self.run(counters, Some(to_session))).await;
+            let has = counters.carried(Leg::Back);
+            match end {
+                Ok(end) => return Some(end),
+                Err(_) if has == had || begun.elapsed() >= CLOSE_LIMIT => return None,
+                Err(_) => had = has,
+            }
         }
     }
 

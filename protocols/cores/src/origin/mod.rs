@@ -31,7 +31,7 @@ use crate::link::Place;
 use crate::node::Inner;
 use crate::paid::{PaidHop, Paying, Running, Unpaid};
 use crate::report::HopReport;
-use control::Control;
+use control::{Control, Way};
 use legs::{BackLeg, OverLeg};
 use task::Origin;
 
@@ -371,13 +371,14 @@ fn start(
         up: up_tx,
         resume: resume_tx,
         pool: pool.clone(),
+        tampered: None,
     };
     let control = Control::new(
         ReverseReader::new(read),
         circuit.reverse,
         starter,
         round_tx,
-        path,
+        Way { path, exit },
         rng,
         paying.clone(),
     );

@@ -14,7 +14,7 @@ use crate::account::Account;
 use crate::cell::{CellBuf, CircuitId};
 use crate::close::CloseReason;
 use crate::failure::FailureCode;
-use crate::limits::{CLOSE_GRACE, DRAIN_MAX, DRAIN_MIN, FAILURE_GRACE};
+use crate::limits::{CLOSE_GRACE, CLOSE_LIMIT, DRAIN_MAX, DRAIN_MIN, FAILURE_GRACE, LAST_WORD};
 use crate::link::Place;
 use crate::node::Inner;
 
@@ -47,7 +47,7 @@ impl Origin {
         let running = self.account.running.clone();
         let first = tokio::select! {
             end = self.over.run(&counters) => First::Over(end),
-            end = self.back.run(&counters, &to_session) => First::Back(end),
+            end = self.back.run(&counters, Some(&to_session)) => First::Back(end),
             end = self.control.run() => First::Control(end),
             _ = counters.standstill(false) => First::Stalled,
             code = running.to_end() => First::GivenUp(code),
@@ -56,15 +56,12 @@ impl Origin {
         };
         let reason = self.reason(first, &to_session).await;
         tracing::debug!(circuit = %self.id, %reason, "own circuit ends");
-        let (clean, tampered) = (reason.is_clean(), matches!(reason, CloseReason::Tampered));
-        let stopped = matches!(reason, CloseReason::Shutdown);
+        let orderly = is_orderly(&reason);
+        let tampered = matches!(reason, CloseReason::Tampered);
         self.close.send_replace(Some(Arc::new(reason)));
         drop(to_session);
         self.over.from_session.close();
-        if !stopped {
-            self.wind_up(tampered).await;
-        }
-        self.account.clean = clean;
+        self.account.clean = self.wind_up(orderly, tampered).await && !tampered;
     }
 
     /// Finds out why the circuit ended, which may need a moment: where a stream broke, the
@@ -79,7 +76,8 @@ impl Origin {
             First::Over(OverEnd::Broken(kind)) => {
                 self.explained(to_session, CloseReason::Broken(kind)).await
             }
-            First::Back(BackEnd::Closed) => {
+            // In good order too: the exit's word that it did so goes another way.
+            First::Back(BackEnd::Ended | BackEnd::Closed) => {
                 let otherwise = CloseReason::Failed(self.control.own_edge(false));
                 self.explained(to_session, otherwise).await
             }
@@ -114,9 +112,8 @@ impl Origin {
             ControlEnd::Ended => {
                 // The word may have overtaken the last cells, which come the other way.
                 let counters = self.account.counters.clone();
-                let rest = self.back.run(&counters, to_session);
-                match timeout(CLOSE_GRACE, rest).await {
-                    Ok(BackEnd::Tampered) => CloseReason::Tampered,
+                match self.back.run_dry(&counters, to_session).await {
+                    Some(BackEnd::Tampered) => CloseReason::Tampered,
                     _ => CloseReason::Remote,
                 }
             }
@@ -126,36 +123,89 @@ impl Origin {
         }
     }
 
-    /// Ends the circuit on the wire, from the over side, and lets the back leg run dry.
-    async fn wind_up(&mut self, tampered: bool) {
+    /// Ends the circuit on the wire, from the over side, and lets the back leg run dry. Says
+    /// whether every hop counted the same.
+    async fn wind_up(&mut self, orderly: bool, tampered: bool) -> bool {
         let stop = self.inner.stop.clone();
         let gone = self.place.gone.clone();
         let back_place = self.back.place.take();
         let wind_up = async {
             if tampered {
                 // A relay cannot see that a cell was changed, and so would go on. The
-                // meddler must not see where the circuit ends by when it does.
+                // meddler must not see where the circuit ends by when it does, or how.
                 let wait = self.inner.rng.make().random_range(DRAIN_MIN..DRAIN_MAX);
                 self.drain_for(wait).await;
+            }
+            if orderly {
+                return self.end_legs().await
+                    && self.control.last_round(&self.account.counters).await;
             }
             let closed = timeout(CLOSE_GRACE, self.over.writer.close()).await;
             if matches!(closed, Ok(Ok(()))) {
                 let _ = timeout(CLOSE_GRACE, self.back.discard()).await;
             }
+            false
+        };
+        let stopped = async {
+            stop.cancelled().await;
+            // Time for the ends to be told, and no more.
+            sleep(LAST_WORD).await;
         };
         tokio::select! {
-            () = wind_up => {}
-            () = stop.cancelled() => {}
-            () = gone.cancelled() => {}
-            () = BackLeg::gone(back_place.as_ref()) => {}
+            clean = wind_up => clean,
+            () = stopped => false,
+            () = gone.cancelled() => false,
+            () = BackLeg::gone(back_place.as_ref()) => false,
         }
     }
 
-    /// Reads and throws away what the back leg brings, for as long as that, even if it
+    /// Ends the over leg behind what was sealed for it, and counts what the back leg still
+    /// brings. Says whether that ended in good order.
+    async fn end_legs(&mut self) -> bool {
+        let counters = &self.account.counters;
+        let back = self.back.run(counters, None);
+        tokio::pin!(back);
+        let mut came = None;
+        let end = timeout(CLOSE_LIMIT, self.over.writer.end());
+        tokio::pin!(end);
+        let told = loop {
+            tokio::select! {
+                told = &mut end => break matches!(told, Ok(Ok(()))),
+                end = &mut back, if came.is_none() => came = Some(end),
+            }
+        };
+        if told && came.is_none() {
+            came = timeout(CLOSE_LIMIT, back).await.ok();
+        }
+        told && came == Some(BackEnd::Ended)
+    }
+
+    /// Counts and throws away what the back leg brings, for as long as that, even if it
     /// ends earlier.
     async fn drain_for(&mut self, wait: Duration) {
+        let counters = &self.account.counters;
         tokio::join!(sleep(wait), async {
-            let _ = timeout(wait, self.back.discard()).await;
+            let _ = timeout(wait, self.back.run(counters, None)).await;
         });
+    }
+}
+
+/// Whether the end is this node's to bring about: then it is brought about in good order.
+/// After a cell was changed too, as the meddler could tell from anything else that it is
+/// next to an origin.
+fn is_orderly(reason: &CloseReason) -> bool {
+    match reason {
+        CloseReason::Local
+        | CloseReason::Remote
+        | CloseReason::GivenUp(_)
+        | CloseReason::Tampered
+        | CloseReason::Shutdown => true,
+        CloseReason::Failed(_)
+        | CloseReason::Broken(_)
+        | CloseReason::Protocol(_)
+        | CloseReason::SetupTimeout
+        | CloseReason::Silent
+        | CloseReason::Idle
+        | CloseReason::Exhausted => false,
     }
 }

@@ -2,6 +2,9 @@
 //! whom, what went over each link, and bits to flip on the way.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+mod slow;
+mod till;
+
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
@@ -21,6 +24,7 @@ use masq_cores::{
 use masq_onion::CellSize;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
+pub use till::{Bill, Till, TillPayer};
 use tokio::sync::mpsc;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
@@ -109,6 +113,9 @@ pub struct Wires {
     pub records: Mutex<Vec<Record>>,
     pub flip: Mutex<Option<Flip>>,
     pub record: Mutex<bool>,
+    /// Links take time, drawn from this seed.
+    pub jitter: Mutex<Option<u64>>,
+    opened: AtomicU64,
     /// Nodes that are played by the test: streams to them come out there.
     manual: Mutex<HashMap<NodeKey, mpsc::Sender<(NodeKey, Wire)>>>,
     /// Nodes that take no streams, as if they were gone.
@@ -134,6 +141,11 @@ impl Opener for MeshOpener {
                 return Err(OpenError::NotConnected);
             }
             let (mut a, mut b) = pipe();
+            let jitter = *wires.jitter.lock().unwrap();
+            if let Some(seed) = jitter {
+                let nth = wires.opened.fetch_add(1, Relaxed);
+                b = slow::splice(b, seed.wrapping_mul(1000).wrapping_add(nth));
+            }
             if to == key(0) && wires.manual.lock().unwrap().contains_key(&to) {
                 // An origin that is played by the test takes whatever comes home.
                 b.write_all(&[KIND_TAKEN]).await.unwrap();
@@ -177,16 +189,20 @@ impl Opener for MeshOpener {
     }
 }
 
-/// A gate whose answer can be changed.
+/// A gate whose answer can be changed; what it admits goes to the till.
 #[derive(Default)]
-pub struct SwitchGate(pub Mutex<Option<FailureCode>>);
+pub struct SwitchGate(pub Mutex<Option<FailureCode>>, pub Arc<Till>);
 
 impl Gate for SwitchGate {
-    fn admit(&self, _: &Asked<'_>) -> Result<Arc<dyn Served>, Refused> {
-        match *self.0.lock().unwrap() {
-            Some(code) => Err(code.into()),
-            None => Ok(Arc::new(())),
+    fn admit(&self, asked: &Asked<'_>) -> Result<Arc<dyn Served>, Refused> {
+        if let Some(code) = *self.0.lock().unwrap() {
+            let detail = self.1.detail.lock().unwrap().clone();
+            return Err(Refused { code, detail });
         }
+        let bill = Arc::new(Bill::new(self.1.clone(), asked.role, asked.auth.kind));
+        bill.authorised.lock().unwrap().push(*asked.ephemeral);
+        self.1.served.lock().unwrap().push(bill.clone());
+        Ok(bill)
     }
 }
 
@@ -203,6 +219,7 @@ impl Meter for Ledger {
 
 pub struct Node {
     pub key: NodeKey,
+    pub till: Arc<Till>,
     pub cores: Cores,
     pub gate: Arc<SwitchGate>,
     pub ledger: Arc<Ledger>,
@@ -234,7 +251,8 @@ impl Mesh {
 
     fn node(i: u8, life: u64, wires: &Arc<Wires>) -> Node {
         let (tx, ends) = mpsc::channel(64);
-        let gate = Arc::<SwitchGate>::default();
+        let till = Arc::<Till>::default();
+        let gate = Arc::new(SwitchGate(Mutex::default(), till.clone()));
         let ledger = Arc::<Ledger>::default();
         let opener = Arc::new(MeshOpener {
             me: key(i),
@@ -248,10 +266,12 @@ impl Mesh {
             let _ = tx.try_send(end);
         }));
         config.meter = Some(ledger.clone());
+        config.payer = Some(Arc::new(TillPayer(till.clone())));
         let cores = Cores::new(config);
         wires.nodes.lock().unwrap().insert(key(i), cores.clone());
         Node {
             key: key(i),
+            till,
             cores,
             gate,
             ledger,

@@ -43,11 +43,12 @@ impl ReverseHop {
             told = slot.map(<[u8]>::to_vec);
             mine.to_vec()
         })?;
-        Ok(told)
+        Ok(told.filter(|payload| !payload.is_empty()))
     }
 
     /// As [`report`](Self::report), for a hop that answers what the origin says: `answer`
-    /// is given that, and gives what is sealed for the origin.
+    /// is given that (`None` only if it was changed on the way), and gives what is sealed
+    /// for the origin.
     ///
     /// # Errors
     /// As there; after [`CellError::BodyTooLong`] the frame cannot be used any more.
@@ -60,7 +61,7 @@ impl ReverseHop {
         let round = self.rounds.next()?;
         self.keys.layer.apply(Purpose::Encrypt, round, 0, frame);
         let told = open_slot(&self.keys.to_hop, round, &mut frame[..REPORT_SLOT]);
-        let mine = answer(told.as_deref().filter(|payload| !payload.is_empty()));
+        let mine = answer(told.as_deref());
         check_payload(&mine, REPORT_PAYLOAD)?;
         frame.copy_within(REPORT_SLOT.., 0);
         seal_slot(
