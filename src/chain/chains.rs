@@ -13,6 +13,8 @@ const GWEI: u128 = 1_000_000_000;
 pub struct ChainFacts {
     /// Its number.
     pub id: u64,
+    /// The symbol of its own coin, in which fees are paid.
+    pub coin: &'static str,
     /// The token; `None` where it is deployed anew each time (`dev`).
     pub token: Option<Address>,
     /// The block in which the token came to be: no transfer is older.
@@ -39,6 +41,7 @@ pub const DECIMALS: u8 = 18;
 pub fn facts(chain: Chain) -> ChainFacts {
     let ethereum = ChainFacts {
         id: 1,
+        coin: "ETH",
         token: Some(address!("06F3C323f0238c72BF35011071f2b5B7F43A054c")),
         from_block: 11_170_708,
         block: Duration::from_secs(12),
@@ -59,6 +62,7 @@ pub fn facts(chain: Chain) -> ChainFacts {
     };
     let polygon = ChainFacts {
         id: 137,
+        coin: "POL",
         token: Some(address!("Ee9A352F6aAc4aF1A5B9f467F6a93E0ffBe9Dd35")),
         from_block: 14_863_650,
         block: Duration::from_secs(2),
@@ -88,6 +92,7 @@ pub fn facts(chain: Chain) -> ChainFacts {
         // without a token's address.
         _ => ChainFacts {
             id: 31_337,
+            coin: "ETH",
             token: None,
             from_block: 0,
             block: Duration::from_secs(1),

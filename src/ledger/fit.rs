@@ -98,18 +98,6 @@ pub enum Misfit {
         /// What one full cell costs.
         cell: Wei,
     },
-    /// More is given on trust than is ever asked to be paid.
-    #[error(
-        "a newcomer may use {} on trust, more than the {} from which on debts are paid. Lower the \
-         credit or raise the thresholds",
-        Tokens(*first), Tokens(*permanent)
-    )]
-    FirstTooLarge {
-        /// What a wallet gets on trust.
-        first: Wei,
-        /// Where the line ends.
-        permanent: Wei,
-    },
     /// A rate is so high that sums don't fit.
     #[error("the rates are too high to be reckoned with")]
     Rates,
@@ -182,10 +170,8 @@ fn check_limits(limits: &Limits, terms: &Terms<'_>) -> Result<(), Misfit> {
     if first < cell {
         return Err(Misfit::FirstTooSmall { first, cell });
     }
-    let permanent = terms.thresholds.permanent();
-    if first > permanent {
-        return Err(Misfit::FirstTooLarge { first, permanent });
-    }
+    // How much is given on trust beside what debts are paid from on is the operator's choice: less
+    // means that strangers have to prepay, more that they are served while they pay.
     Ok(())
 }
 
@@ -244,7 +230,10 @@ mod tests {
             quota: TOKEN,
             ..good
         };
-        assert!(said(large).contains("1 MASQ on trust"));
+        assert!(
+            check(&terms(&thresholds, &large, 0)).is_ok(),
+            "served while they pay"
+        );
         let budget = PrepayBudget {
             per_hop: TOKEN / 100,
             per_day: TOKEN,

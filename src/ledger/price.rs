@@ -98,10 +98,7 @@ pub fn dearest(rates: &RatePack, bytes: u64) -> Option<Wei> {
 /// What all hops of a circuit together take for `bytes` of the client's, by the formula above.
 /// `hops` counts the exit; zero is taken for one. `None` when it does not fit 128 bits.
 pub fn transfer(rates: &RatePack, hops: u8, direction: Direction, bytes: u64) -> Option<Wei> {
-    let (full, small) = match direction {
-        Direction::Download => (FULL_BODY_BACK, SMALL_BODY_OVER),
-        Direction::Upload => (FULL_BODY_OVER, SMALL_BODY_BACK),
-    };
+    let (full, small) = bodies(direction);
     let relays = Wei::from(hops.saturating_sub(1));
     let cell = |body: u64| {
         let one = Carried {
@@ -119,6 +116,54 @@ pub fn transfer(rates: &RatePack, hops: u8, direction: Direction, bytes: u64) ->
     )?;
     let acks = mul_div(bytes.into(), cell(small)?, ACK_EVERY.into(), Round::Up)?;
     data.checked_add(acks)
+}
+
+/// What one hop takes for `bytes` of the client's, by the formula above: the exit for both legs, a
+/// relay for the one that it is on. Nothing at the origin. `None` when it does not fit 128 bits.
+pub fn hop(role: Role, rates: &RatePack, direction: Direction, bytes: u64) -> Option<Wei> {
+    let (full, small) = bodies(direction);
+    let cell = |body: u64| {
+        let one = Carried {
+            cells: 1,
+            bytes: body,
+        };
+        leg(role, rates, one)
+    };
+    let data = || {
+        mul_div(
+            bytes.into(),
+            cell(full)?,
+            (full - FRAMING).into(),
+            Round::Up,
+        )
+    };
+    let acks = || mul_div(bytes.into(), cell(small)?, ACK_EVERY.into(), Round::Up);
+    match (role, direction) {
+        (Role::Origin, _) => Some(0),
+        (Role::Exit, _) => data()?.checked_add(acks()?),
+        (Role::BackRelay, Direction::Download) | (Role::OverRelay, Direction::Upload) => data(),
+        (Role::OverRelay, Direction::Download) | (Role::BackRelay, Direction::Upload) => acks(),
+    }
+}
+
+/// What all hops of a route with prices of their own take together. As [`transfer`], which is the
+/// same for hops with equal prices and legs of equal length.
+pub fn route<'a>(
+    hops: impl IntoIterator<Item = (Role, &'a RatePack)>,
+    direction: Direction,
+    bytes: u64,
+) -> Option<Wei> {
+    hops.into_iter().try_fold(0, |sum: Wei, (role, rates)| {
+        sum.checked_add(hop(role, rates, direction, bytes)?)
+    })
+}
+
+/// Body bytes of the cells that carry data and of those that acknowledge.
+fn bodies(direction: Direction) -> (u64, u64) {
+    match direction {
+        Direction::Download => (FULL_BODY_BACK, SMALL_BODY_OVER),
+        Direction::Upload => (FULL_BODY_OVER, SMALL_BODY_BACK),
+    }
 }
 
 /// Gigabytes that one token buys; `None` when it buys any number, because the rates are zero.
@@ -191,6 +236,48 @@ mod tests {
             let measured = 3.0 * TOKEN as f64 / counted(direction, 3 * GIGABYTE) as f64;
             assert!((measured / published - 1.0).abs() < 0.05, "{measured}");
         }
+    }
+
+    #[test]
+    fn a_route_of_equal_hops_costs_what_the_formula_says_and_each_hop_counts_by_its_own_rates() {
+        use Direction::{Download, Upload};
+        let roles = [
+            Role::OverRelay,
+            Role::OverRelay,
+            Role::Exit,
+            Role::BackRelay,
+            Role::BackRelay,
+        ];
+        for direction in [Download, Upload] {
+            let equal = roles.map(|role| (role, &DEFAULT_RATES));
+            let sum = route(equal, direction, GIGABYTE).unwrap();
+            let formula = transfer(&DEFAULT_RATES, 3, direction, GIGABYTE).unwrap();
+            // Each hop is rounded for itself.
+            assert!(sum.abs_diff(formula) <= 10, "{sum} {formula}");
+        }
+        let dear = RatePack {
+            routing_byte: 3 * DEFAULT_RATES.routing_byte,
+            routing_package: 3 * DEFAULT_RATES.routing_package,
+            ..DEFAULT_RATES
+        };
+        let with = |at: usize| {
+            let mut hops = roles.map(|role| (role, &DEFAULT_RATES));
+            hops[at].1 = &dear;
+            route(hops, Download, GIGABYTE).unwrap()
+        };
+        let (acks, exit, data) = (with(1), with(2), with(4));
+        assert_eq!(
+            exit,
+            route(roles.map(|role| (role, &DEFAULT_RATES)), Download, GIGABYTE).unwrap()
+        );
+        assert!(exit < acks && acks < data);
+        let most = RatePack {
+            exit_byte: u64::MAX,
+            exit_package: u64::MAX,
+            ..dear
+        };
+        assert_eq!(hop(Role::Exit, &most, Upload, u64::MAX), None);
+        assert_eq!(hop(Role::Origin, &most, Upload, u64::MAX), Some(0));
     }
 
     #[test]

@@ -142,6 +142,11 @@ impl Thresholds {
         self.grace
     }
 
+    /// Seconds within which the line falls, after maturity.
+    pub fn interval(&self) -> u64 {
+        self.interval
+    }
+
     /// Whether a debt of `due` that is `age` seconds old is over the line.
     pub fn over(&self, due: Wei, age: u64) -> bool {
         let Some(past) = age.checked_sub(self.maturity).filter(|past| *past > 0) else {

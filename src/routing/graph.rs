@@ -41,12 +41,14 @@ pub struct Rates {
 
 impl Rates {
     /// Whether a relay with these rates stays under `ceiling`.
-    pub(super) fn relay_within(&self, ceiling: &Self) -> bool {
+    #[must_use]
+    pub fn relay_within(&self, ceiling: &Self) -> bool {
         self.routing_byte <= ceiling.routing_byte && self.routing_package <= ceiling.routing_package
     }
 
     /// Whether an exit with these rates stays under `ceiling`.
-    pub(super) fn exit_within(&self, ceiling: &Self) -> bool {
+    #[must_use]
+    pub fn exit_within(&self, ceiling: &Self) -> bool {
         self.exit_byte <= ceiling.exit_byte && self.exit_package <= ceiling.exit_package
     }
 }

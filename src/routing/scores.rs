@@ -86,6 +86,7 @@ impl NodeScore {
 
 /// The store of local judgement. Bounded (about 2 MB when full): when a table
 /// is full, the entries longest untouched make room.
+#[derive(Clone)]
 pub struct Scores {
     salt: [u8; 16],
     nodes: HashMap<NodeKey, Tally>,

@@ -57,6 +57,17 @@ pub enum Lock {
     KeyFile,
 }
 
+impl Lock {
+    /// Its name: `password` or `key-file`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::KeyFile => "key-file",
+        }
+    }
+}
+
 /// What Argon2id costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -17,11 +17,13 @@ use alloy_primitives::Address;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::engine::{Distrust, Endpoint, Engine, EngineConfig, Event, Input, Intent, Phase};
+use super::engine::{
+    Distrust, Endpoint, Engine, EngineConfig, Event, Input, Intent, Phase, Settled,
+};
 use super::provider::{Provider, Signer};
 use super::scanner::{Scanner, ScannerConfig};
 use crate::ledger::{
-    Batch, CreditChange, Journal, JournalError, Payable, Payee, Receivables, Verdict, Wei,
+    Batch, CreditChange, Funds, Journal, JournalError, Payable, Payee, Receivables, Verdict, Wei,
     opaque_debug,
 };
 
@@ -29,6 +31,7 @@ mod note;
 mod run;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use note::{FileNote, NonceNote};
 
@@ -53,7 +56,7 @@ pub struct Setup {
     pub earning: Option<ScannerConfig>,
     /// What payers owe.
     pub receivables: Receivables,
-    /// How often the balances of payers are read; drawn anew each time, up to half as long again.
+    /// How often the balances of payers, and of this node's own wallet, are read; drawn anew each time, up to half as long again.
     pub funds_every: Duration,
     /// Other books that are written together with these.
     pub beside: Option<Arc<dyn Beside>>,
@@ -87,15 +90,31 @@ pub struct Books {
     pub payables: Vec<Payable>,
     /// Payments that are not final.
     pub under_way: Vec<Intent>,
+    /// Nonces of those that were seen in a block.
+    pub included: Vec<u64>,
     /// Whether payments may begin; `None` at a node that pays nobody.
     pub phase: Option<Phase>,
     /// Whether the user has paused them.
     pub paused: bool,
+    /// Whether they are only reported.
+    pub dry_run: bool,
+    /// What the consuming wallet had when it was last seen, and how long ago that was.
+    pub purse: Option<(Funds, Duration)>,
+    /// What a transfer cost when that was last seen, in wei of the chain's coin.
+    pub fee: Option<u128>,
     /// The next block that is not looked through for good; `None` at a node that earns nothing.
     pub scanned: Option<u64>,
 }
 
-opaque_debug!(Setup, Books, Money);
+/// Payments that are final.
+pub struct History {
+    /// The newest ones, the newest first.
+    pub newest: Vec<Settled>,
+    /// How many older ones there are.
+    pub older: usize,
+}
+
+opaque_debug!(Setup, Books, History, Money);
 
 /// Why the task has ended.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +140,7 @@ enum Command {
     Engine(Input),
     Poke,
     Books(oneshot::Sender<Books>),
+    History(usize, oneshot::Sender<Result<History, JournalError>>),
     Configure(Box<EngineConfig>),
     Shutdown { settle: bool },
 }
@@ -262,6 +282,30 @@ impl Money {
         self.command(Command::Engine(Input::SettleNow)).await
     }
 
+    /// Holds debts against the thresholds now; pays those that are over the line.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn scan_debts(&self) -> Result<(), Gone> {
+        self.command(Command::Engine(Input::ScanNow)).await
+    }
+
+    /// Looks now at what became of payments under way.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn look_at_pending(&self) -> Result<(), Gone> {
+        self.command(Command::Engine(Input::LookNow)).await
+    }
+
+    /// Only reports payments from now on, or makes them again. Forgotten at the end.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn set_dry_run(&self, on: bool) -> Result<(), Gone> {
+        self.command(Command::Engine(Input::DryRun(on))).await
+    }
+
     /// Pauses payments, or lets them go on. Outlives restarts.
     ///
     /// # Errors
@@ -320,6 +364,18 @@ impl Money {
         let (answer, asked) = oneshot::channel();
         self.command(Command::Books(answer)).await?;
         asked.await.map_err(|_| Gone)
+    }
+
+    /// The newest `most` payments that are final.
+    ///
+    /// # Errors
+    /// [`DriverError::BrokenOff`] when the task has ended, [`DriverError::Journal`] when the books
+    /// can't be read.
+    pub async fn history(&self, most: usize) -> Result<History, DriverError> {
+        let (answer, asked) = oneshot::channel();
+        let sent = self.command(Command::History(most, answer)).await;
+        sent.map_err(|Gone| DriverError::BrokenOff)?;
+        Ok(asked.await.map_err(|_| DriverError::BrokenOff)??)
     }
 
     /// Writes everything and ends the task; pays first what is due when `settle` is set, for at most

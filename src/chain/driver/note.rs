@@ -1,7 +1,8 @@
 //! The next nonce, kept outside the database: that is how a restored backup is noticed.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Keeps one number on something that survives and is not the database.
@@ -62,7 +63,12 @@ impl NonceNote for FileNote {
 
     fn write(&mut self, next: u64) -> io::Result<()> {
         let new = self.path.with_extension("new");
-        let mut file = File::create(&new)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(format!("{next}\n").as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;
@@ -73,6 +79,8 @@ impl NonceNote for FileNote {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -84,6 +92,12 @@ mod tests {
         note.write(7).unwrap();
         note.write(8).unwrap();
         assert_eq!(FileNote::new(&path).read().unwrap(), Some(8));
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(
+            mode & 0o077,
+            0,
+            "how much this node pays is nobody's business"
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         for garbage in ["", "x", "-1", &"9".repeat(1_000)] {
             fs::write(&path, garbage).unwrap();

@@ -10,12 +10,12 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use super::{
-    Beside, Booking, Books, Command, DriverError, Inbox, MoneyEvent, NonceNote, Read, lock,
+    Beside, Booking, Books, Command, DriverError, History, Inbox, MoneyEvent, NonceNote, Read, lock,
 };
-use crate::chain::engine::{Engine, Fees, Input, Now, Output, SendError, TRANSFER_GAS, View};
+use crate::chain::engine::{Engine, Fees, Input, Now, Output, SendError, Settled, View};
 use crate::chain::provider::{Provider, Signer};
 use crate::chain::scanner::{LogAnswer, Scanner};
-use crate::ledger::{Batch, Journal, Payee, Receivables, Wei};
+use crate::ledger::{Batch, Funds, Journal, JournalError, Payee, Receivables, Table, Wei, load};
 
 /// How often usage is written: with what a commit takes, loss at a crash stays below a second.
 const WRITE_EVERY: Duration = Duration::from_millis(900);
@@ -92,6 +92,10 @@ pub(super) struct Driver {
     judge_at: Duration,
     funds_at: Duration,
     reading_funds: bool,
+    /// What the consuming wallet has, and when that was seen.
+    purse: Option<(Funds, Duration)>,
+    /// What a transfer costs.
+    fee: Option<u128>,
     /// Transactions that are being given to endpoints.
     sending: usize,
     deserted: bool,
@@ -110,6 +114,8 @@ impl Driver {
             judge_at: now + JUDGE_EVERY,
             funds_at: now,
             reading_funds: false,
+            purse: None,
+            fee: None,
             sending: 0,
             deserted: false,
             stopping: false,
@@ -291,20 +297,23 @@ impl Driver {
                 self.tell(MoneyEvent::Judged(verdicts));
             }
         }
-        if let Some((scanner, wallet)) = &mut self.parts.scanner {
-            if let Some(question) = scanner.question(now.mono) {
-                let (provider, wallet) = (self.parts.provider.clone(), *wallet);
-                self.tasks.spawn(async move {
-                    let answer = provider.logs(wallet, &question).await;
-                    Brought::Page(question.id, answer)
-                });
-            }
+        if let Some((scanner, wallet)) = &mut self.parts.scanner
+            && let Some(question) = scanner.question(now.mono)
+        {
+            let (provider, wallet) = (self.parts.provider.clone(), *wallet);
+            self.tasks.spawn(async move {
+                let answer = provider.logs(wallet, &question).await;
+                Brought::Page(question.id, answer)
+            });
+        }
+        if !self.stopping {
             self.read_funds(now);
         }
         Ok(())
     }
 
-    /// Reads the balances of all payers when it is time, whoever uses the node at the moment.
+    /// Reads the balances of all payers, and of the own wallet, when it is time, whoever uses the
+    /// node at the moment.
     fn read_funds(&mut self, now: Now) {
         if self.reading_funds || now.mono < self.funds_at {
             return;
@@ -314,11 +323,15 @@ impl Driver {
         let more = half.mul_f64(rand::rng().random_range(0.0..1.0));
         self.funds_at = now.mono + self.parts.funds_every + more;
         let since = now.unix.saturating_sub(ACTIVE);
-        let payers = lock(&self.parts.receivables).payers(since);
+        let own = self.parts.paying.as_ref().map(|paying| paying.wallet);
+        let mut wallets: Vec<Address> = own.into_iter().collect();
+        if self.parts.scanner.is_some() {
+            wallets.extend(lock(&self.parts.receivables).payers(since));
+        }
         let provider = self.parts.provider.clone();
         self.tasks.spawn(async move {
             let fees = provider.fees().await;
-            let funds = provider.funds(&payers).await;
+            let funds = provider.funds(&wallets).await;
             Brought::Funds(funds, fees)
         });
     }
@@ -329,17 +342,29 @@ impl Driver {
                 self.sending = self.sending.saturating_sub(1);
                 self.input(Input::Sent { hash, result });
             }
-            Brought::Seen(id, view) => self.input(Input::Answer { id, view }),
+            Brought::Seen(id, view) => {
+                if let Some(view) = &view {
+                    let View { token, native, .. } = **view;
+                    let now = self.parts.clock.now().mono;
+                    self.purse = Some((Funds { token, native }, now));
+                    self.fee = Some(view.fees.of_transfer());
+                }
+                self.input(Input::Answer { id, view });
+            }
             Brought::Page(id, answer) => self.page(id, answer).await?,
             Brought::Funds(funds, fees) => {
                 self.reading_funds = false;
+                let own = self.parts.paying.as_ref().map(|paying| paying.wallet);
+                let now = self.parts.clock.now().mono;
                 let mut receivables = lock(&self.parts.receivables);
-                if let Some(Fees { base, tip, data }) = fees {
-                    let gas = u128::from(TRANSFER_GAS);
-                    let fee = gas.saturating_mul(base.saturating_add(tip));
-                    receivables.set_fee(fee.saturating_add(data));
+                if let Some(fees) = fees {
+                    receivables.set_fee(fees.of_transfer());
+                    self.fee = Some(fees.of_transfer());
                 }
                 for (payer, funds) in funds {
+                    if Some(payer) == own {
+                        self.purse = Some((funds, now));
+                    }
                     receivables.set_funds(&payer, funds);
                 }
             }
@@ -379,6 +404,14 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.books());
             }
+            Command::History(most, answer) => {
+                let journal = self.parts.journal.clone();
+                // Commits wait for it; it reads one table, now and then.
+                tokio::task::spawn_blocking(move || {
+                    let history = history(lock(&journal).as_ref(), most);
+                    let _ = answer.send(history);
+                });
+            }
             Command::Configure(config) => {
                 if let Some(paying) = &mut self.parts.paying {
                     paying.engine.configure(*config);
@@ -392,11 +425,16 @@ impl Driver {
         let paying = self.parts.paying.as_ref();
         let engine = paying.map(|paying| &paying.engine);
         let scanner = self.parts.scanner.as_ref();
+        let now = self.parts.clock.now().mono;
         Books {
             payables: engine.map_or(vec![], |e| e.payables().iter().cloned().collect()),
             under_way: engine.map_or(vec![], |e| e.under_way().cloned().collect()),
+            included: engine.map_or(vec![], |e| e.included().collect()),
             phase: engine.map(Engine::phase),
             paused: engine.is_some_and(Engine::is_paused),
+            dry_run: engine.is_some_and(Engine::is_dry),
+            purse: (self.purse).map(|(funds, at)| (funds, now.saturating_sub(at))),
+            fee: self.fee,
             scanned: scanner.map(|(scanner, _)| scanner.cursor()),
         }
     }
@@ -404,5 +442,45 @@ impl Driver {
     fn stop(&mut self, settle: bool) {
         self.stopping = true;
         self.input(Input::Shutdown { settle });
+    }
+}
+
+/// The newest `most` payments that are final.
+pub(super) fn history(journal: &dyn Journal, most: usize) -> Result<History, JournalError> {
+    let mut newest = load::<Settled>(journal, Table::Payments)?;
+    newest.sort_unstable_by_key(|payment| std::cmp::Reverse(payment.nonce));
+    let older = newest.len().saturating_sub(most);
+    newest.truncate(most);
+    Ok(History { newest, older })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::engine::Outcome;
+    use crate::ledger::MemoryJournal;
+
+    #[test]
+    fn the_newest_payments_are_read_and_the_rest_counted() {
+        let mut journal = MemoryJournal::new();
+        let mut batch = Batch::default();
+        for nonce in [3, 300, 7, 1] {
+            batch.put(&Settled {
+                nonce,
+                hash: B256::repeat_byte(1),
+                at: 5,
+                outcome: Outcome::Paid,
+                legs: vec![],
+            });
+        }
+        journal.commit(&batch).unwrap();
+        let read = |most| {
+            let History { newest, older } = history(&journal, most).unwrap();
+            let nonces: Vec<u64> = newest.iter().map(|payment| payment.nonce).collect();
+            (nonces, older)
+        };
+        assert_eq!(read(2), (vec![300, 7], 2));
+        assert_eq!(read(9), (vec![300, 7, 3, 1], 0));
+        assert_eq!(read(0), (vec![], 4));
     }
 }

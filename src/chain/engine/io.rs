@@ -75,6 +75,12 @@ pub enum Input {
     },
     /// Pay everything that is due and worth its fee, whatever the thresholds say.
     SettleNow,
+    /// Hold debts against the thresholds now and not when it is time.
+    ScanNow,
+    /// Look now at what became of payments under way.
+    LookNow,
+    /// Only report payments from now on, or make them again. Forgotten at the end.
+    DryRun(bool),
     /// Begin no payments until told otherwise; those under way go on. Outlives restarts.
     Pause,
     /// Begin payments again.
@@ -229,6 +235,15 @@ pub struct Fees {
     pub tip: u128,
     /// What a transfer costs besides, for its bytes (rollups).
     pub data: u128,
+}
+
+impl Fees {
+    /// What a transfer of the token costs at most, in wei of the coin.
+    pub fn of_transfer(&self) -> u128 {
+        let gas = u128::from(super::TRANSFER_GAS);
+        let price = self.base.saturating_add(self.tip);
+        gas.saturating_mul(price).saturating_add(self.data)
+    }
 }
 
 /// A transaction in a block.

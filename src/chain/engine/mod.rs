@@ -232,6 +232,17 @@ impl Engine {
         self.live.values().map(|live| &live.intent)
     }
 
+    /// Nonces of payments that were seen in a block, which is not final.
+    pub fn included(&self) -> impl Iterator<Item = u64> {
+        let seen = self.live.iter().filter(|(_, live)| live.included.is_some());
+        seen.map(|(nonce, _)| *nonce)
+    }
+
+    /// Whether payments are only reported.
+    pub fn is_dry(&self) -> bool {
+        self.config.dry_run
+    }
+
     /// Whether payments may begin.
     pub fn phase(&self) -> Phase {
         self.phase

@@ -24,6 +24,17 @@ impl Engine {
                 self.settle_now = true;
                 self.look_now(now);
             }
+            Input::ScanNow => {
+                self.scan_at = now.mono;
+                // A debt that waits for something is looked at again as well.
+                self.look_now(now);
+            }
+            Input::LookNow => self.look_now(now),
+            Input::DryRun(on) => {
+                self.config.dry_run = on;
+                self.scan_at = now.mono;
+                self.look_now(now);
+            }
             Input::Pause => self.set_paused(true),
             Input::Resume => {
                 self.set_paused(false);

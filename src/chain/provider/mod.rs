@@ -33,7 +33,8 @@ mod tests;
 mod wire;
 
 pub use check::{Fault, TokenInfo};
-pub use rpc::{EndpointError, RpcError};
+pub use rpc::{EndpointError, RpcError, check_url};
+pub(crate) use sign::sign_with;
 pub use sign::{Signer, WalletSigner};
 
 /// Most endpoints.

@@ -107,10 +107,7 @@ impl Rpc {
     }
 
     pub(super) fn new(client: Client, url: &str) -> Result<Self, EndpointError> {
-        let url = Url::parse(url).map_err(|_| EndpointError::Url)?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(EndpointError::Url);
-        }
+        let url = parse(url)?;
         Ok(Self { client, url })
     }
 
@@ -170,6 +167,22 @@ fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, RpcError> {
     let result = answer.get_mut("result").map(Value::take);
     let result = result.ok_or(RpcError::Garbled)?;
     serde_json::from_value(result).map_err(|_| RpcError::Garbled)
+}
+
+fn parse(url: &str) -> Result<Url, EndpointError> {
+    let url = Url::parse(url).map_err(|_| EndpointError::Url)?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(EndpointError::Url);
+    }
+    Ok(url)
+}
+
+/// Whether a text can be the URL of an endpoint. Nothing is asked of it.
+///
+/// # Errors
+/// [`EndpointError::Url`].
+pub fn check_url(url: &str) -> Result<(), EndpointError> {
+    parse(url).map(|_| ())
 }
 
 #[cfg(test)]

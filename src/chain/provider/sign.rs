@@ -4,7 +4,7 @@ use alloy::consensus::{SignableTransaction as _, TxEip1559};
 use alloy::eips::eip2718::Encodable2718 as _;
 use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 
 use crate::chain::engine::TxRequest;
 
@@ -35,22 +35,29 @@ impl Signer for WalletSigner {
     }
 
     fn sign(&self, request: &TxRequest) -> Option<(B256, Bytes)> {
-        // Every field is given: nothing is filled in by a library that knows less.
-        let tx = TxEip1559 {
-            chain_id: request.chain_id,
-            nonce: request.nonce,
-            gas_limit: request.gas,
-            max_fee_per_gas: request.max_fee,
-            max_priority_fee_per_gas: request.tip,
-            to: TxKind::Call(request.to),
-            value: U256::ZERO,
-            access_list: Default::default(),
-            input: request.data.clone(),
-        };
-        let signature = self.0.sign_hash_sync(&tx.signature_hash()).ok()?;
-        let signed = tx.into_signed(signature);
-        Some((*signed.hash(), signed.encoded_2718().into()))
+        sign_with(request, |hash| self.0.sign_hash_sync(&hash).ok())
     }
+}
+
+/// The signed transaction and its hash, given what signs a hash.
+pub(crate) fn sign_with(
+    request: &TxRequest,
+    sign: impl FnOnce(B256) -> Option<Signature>,
+) -> Option<(B256, Bytes)> {
+    // Every field is given: nothing is filled in by a library that knows less.
+    let tx = TxEip1559 {
+        chain_id: request.chain_id,
+        nonce: request.nonce,
+        gas_limit: request.gas,
+        max_fee_per_gas: request.max_fee,
+        max_priority_fee_per_gas: request.tip,
+        to: TxKind::Call(request.to),
+        value: U256::ZERO,
+        access_list: Default::default(),
+        input: request.data.clone(),
+    };
+    let signed = tx.clone().into_signed(sign(tx.signature_hash())?);
+    Some((*signed.hash(), signed.encoded_2718().into()))
 }
 
 #[cfg(test)]

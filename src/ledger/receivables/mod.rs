@@ -349,6 +349,19 @@ impl Receivables {
         amount
     }
 
+    /// Books again what was written off and is acknowledged after all.
+    pub fn recover(&mut self, unix: u64, payer: &Address, amount: Wei) {
+        let Some(entry) = self.accounts.get_mut(payer) else {
+            return;
+        };
+        entry.row.accrued = entry.row.accrued.saturating_add(amount);
+        if entry.row.owed() > 0 && entry.row.since.is_none() {
+            entry.row.since = Some(unix);
+        }
+        self.dirty.insert(*payer);
+        self.recharge(unix, payer);
+    }
+
     /// An account for a payer that uses something for the first time; money that came before is
     /// its own.
     fn open(&mut self, payer: Address) {

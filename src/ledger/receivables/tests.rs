@@ -393,3 +393,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_written_off_can_be_booked_again() {
+    let mut books = books();
+    let used = use_up(&mut books, 0, wallet(1), SOURCE);
+    assert_eq!(books.write_off(1, &wallet(1), used), used);
+    let row = books.get(&wallet(1)).unwrap();
+    assert_eq!((row.owed(), row.since), (0, None));
+    books.recover(7, &wallet(1), 5);
+    let row = books.get(&wallet(1)).unwrap();
+    assert_eq!((row.owed(), row.since), (5, Some(7)));
+    books.recover(7, &wallet(2), 5);
+    assert!(books.get(&wallet(2)).is_none());
+}

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-use super::{Field, Graph, Id, Legs, Loops, NoRoute, Observer, Rank, Request, Scores};
+use super::{Field, Graph, Id, Legs, Loops, NoRoute, Observer, PAIR_BUDGET, Rank, Request, Scores};
 use crate::routing::NodeKey;
 
 /// A route that could be chosen.
@@ -85,6 +85,7 @@ impl Loops<'_> {
     /// The loops of the best rank, each with its part in the draw of `draw`:
     /// an exit is drawn by the mean weight of its loops, then one of them.
     fn shares(&mut self, lengths: [u8; 2]) -> Vec<((usize, usize), f64)> {
+        self.pairs = 0;
         let mut by_exit: BTreeMap<Id, Vec<usize>> = BTreeMap::new();
         for (index, leg) in self.legs.iter().enumerate() {
             by_exit.entry(leg.exit()).or_default().push(index);
@@ -99,6 +100,10 @@ impl Loops<'_> {
                     continue;
                 }
                 for home in legs {
+                    if self.pairs >= PAIR_BUDGET {
+                        break;
+                    }
+                    self.pairs += 1;
                     let Some((rank, weight)) = self.weigh(*over, *home, lengths, best) else {
                         continue;
                     };

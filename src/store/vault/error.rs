@@ -77,7 +77,7 @@ pub enum VaultError {
         key: PathBuf,
     },
     /// It is locked by a password, and none was given.
-    #[error("{} is locked by a password. Give it", path.display())]
+    #[error("{} is locked by a password. Give it, with --password-file FILE", path.display())]
     NeedsPassword {
         /// The vault's file.
         path: PathBuf,

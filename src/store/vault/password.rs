@@ -7,7 +7,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::VaultError;
+use super::{Lock, VaultError};
 use crate::datadir;
 
 /// Fewest characters of a new password (guess: what Argon2id makes a guesser of
@@ -88,4 +88,15 @@ pub enum Unlock {
     /// A file with 32 random bytes, mode 0600; made when a vault is made for it
     /// and it is missing.
     KeyFile(PathBuf),
+}
+
+impl Unlock {
+    /// Which of the two it is.
+    #[must_use]
+    pub const fn lock(&self) -> Lock {
+        match self {
+            Self::Password(_) => Lock::Password,
+            Self::KeyFile(_) => Lock::KeyFile,
+        }
+    }
 }

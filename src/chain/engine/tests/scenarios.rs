@@ -486,6 +486,64 @@ fn a_dry_run_says_what_it_would_pay() {
 }
 
 #[test]
+fn debts_are_looked_at_when_asked_and_thresholds_hold_all_the_same() {
+    let mut slow = config(1);
+    slow.scan_every = Duration::from_secs(100_000);
+    let mut world = ready(slow);
+    world.use_up(payee(2), 5 * GWEI);
+    world.wait(8);
+    world.input(Input::ScanNow);
+    world.blocks(10);
+    assert_eq!(world.engine.under_way().count(), 0, "not mature");
+    world.wait(200);
+    world.blocks(10);
+    assert_eq!(world.sends, 0, "not the time");
+    world.input(Input::ScanNow);
+    world.blocks(FINALITY + 5);
+    assert_eq!(world.on_disk(&payee(2)).unwrap().paid, 5 * GWEI);
+}
+
+#[test]
+fn a_dry_run_is_switched_off_and_on_while_it_runs() {
+    let mut world = ready(config(1));
+    world.input(Input::DryRun(true));
+    assert!(world.engine.is_dry());
+    world.use_up(payee(2), 5 * GWEI);
+    world.wait(200);
+    world.blocks(30);
+    assert!(world.saw(|e| matches!(e, Event::WouldPay { .. })));
+    assert_eq!(world.sends, 0);
+    world.input(Input::DryRun(false));
+    world.blocks(FINALITY + 5);
+    assert_eq!(world.on_disk(&payee(2)).unwrap().paid, 5 * GWEI);
+}
+
+#[test]
+fn a_payment_in_a_block_is_told_apart_and_looked_up_when_asked() {
+    let mut slow = config(1);
+    slow.poll = Duration::from_secs(1_000);
+    let mut world = World::new(slow);
+    let look = |world: &mut World, blocks| {
+        for _ in 0..blocks {
+            world.input(Input::LookNow);
+            world.blocks(1);
+        }
+    };
+    look(&mut world, 4);
+    world.use_up(payee(2), 5 * GWEI);
+    world.input(Input::SettleNow);
+    world.blocks(3);
+    assert_eq!(world.engine.under_way().count(), 1);
+    assert_eq!(world.engine.included().count(), 0, "nobody has looked");
+    look(&mut world, 1);
+    let first = world.engine.under_way().next().unwrap().nonce;
+    assert_eq!(world.engine.included().collect::<Vec<_>>(), [first]);
+    look(&mut world, FINALITY + 5);
+    assert_eq!(world.engine.under_way().count(), 0);
+    assert_eq!(world.on_disk(&payee(2)).unwrap().paid, 5 * GWEI);
+}
+
+#[test]
 fn prepaying_reaches_a_stranger_and_is_used_up_first() {
     let mut world = ready(config(1));
     let stranger = payee(5);
