@@ -1,5 +1,5 @@
 //! The daemon `masqd` from its arguments to its exit code: configuration, log,
-//! data folder, runtime, signals, control API, and the node in the middle.
+//! data folder and what is sealed in it, runtime, signals, control API, and the node in the middle.
 //!
 //! The node itself is `crate::node`; this file starts it, stops it, and turns
 //! what goes wrong into a sentence and a code.
@@ -24,7 +24,9 @@ use crate::{
     control::{self, NodeApi, ServerError, types::ControlFile},
     datadir::{DataDir, DataDirError},
     entry::EntryError,
+    safe::Safe,
     telemetry,
+    wallet::WalletError,
 };
 
 mod stop;
@@ -43,19 +45,25 @@ pub struct Start {
     pub config: Arc<Config>,
     /// The data folder, open and locked.
     pub data: Arc<DataDir>,
+    /// What is sealed in it: the node's memory, wallets, stores.
+    pub safe: Safe,
     /// When to stop. [`NodeApi::shutdown`] should set it off as well.
     pub stop: Stop,
 }
 
 impl Start {
-    /// A start with this configuration and data folder, which ends with `stop`.
-    #[must_use]
-    pub fn new(config: Config, data: DataDir, stop: Stop) -> Self {
-        Self {
+    /// A start with this configuration and data folder, which ends with `stop`. Opens what is
+    /// sealed in the folder, and makes it in a new one; blocks as [`Safe::open`] does.
+    ///
+    /// # Errors
+    /// [`StartError::Safe`].
+    pub fn open(config: Config, data: DataDir, stop: Stop) -> Result<Self, StartError> {
+        Ok(Self {
+            safe: Safe::open(&config, &data)?,
             config: Arc::new(config),
             data: Arc::new(data),
             stop,
-        }
+        })
     }
 }
 
@@ -113,6 +121,12 @@ pub enum StartError {
     /// The data folder.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The books can't be read or written.
+    #[error("{0}. Nothing more is served or used until they can")]
+    Books(String),
+    /// What is sealed in the data folder: the password, a store, or a wallet.
+    #[error(transparent)]
+    Safe(#[from] WalletError),
     /// Something that should not happen.
     #[error("{0}. This is a bug; please report it")]
     Internal(String),
@@ -128,6 +142,12 @@ impl StartError {
             Self::DataDir(DataDirError::InUse { .. }) => code::TEMPORARY,
             Self::DataDir(DataDirError::Exposed { .. }) => code::NO_PERMISSION,
             Self::DataDir(_) => code::CANT_CREATE,
+            Self::Books(_) => code::CANT_CREATE,
+            // What `masq wallet` refuses comes from a setting here.
+            Self::Safe(error) => match error.exit_code() {
+                code::REFUSED => code::CONFIG,
+                other => other,
+            },
             Self::Internal(_) => code::SOFTWARE,
         }
     }
@@ -268,6 +288,7 @@ where
     }
     raise_file_limit();
     let data = Arc::new(DataDir::open(&config.data_dir)?);
+    let safe = Safe::open(&config, &data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.threads.into())
         .thread_name("masqd")
@@ -281,7 +302,13 @@ where
         if loaded.exit_with_stdin {
             stop::on_closed_stdin(&stop);
         }
-        live(config, Arc::clone(&data), stop.clone(), start).await
+        let node = Start {
+            config,
+            data: Arc::clone(&data),
+            safe,
+            stop,
+        };
+        live(node, start).await
     });
     data.withdraw_control();
     runtime.shutdown_timeout(RUNTIME_GRACE);
@@ -300,16 +327,16 @@ fn raise_file_limit() {
 }
 
 /// The node's life: starts it, serves the control API, waits for the end.
-async fn live<F, Fut>(
-    config: Arc<Config>,
-    data: Arc<DataDir>,
-    stop: Stop,
-    start: F,
-) -> Result<(), StartError>
+async fn live<F, Fut>(node: Start, start: F) -> Result<(), StartError>
 where
     F: FnOnce(Start) -> Fut,
     Fut: Future<Output = Result<RunningNode, StartError>>,
 {
+    let (config, data, stop) = (
+        Arc::clone(&node.config),
+        Arc::clone(&node.data),
+        node.stop.clone(),
+    );
     let server = control::Server::bind(config.control).await?;
     let announcement = ControlFile {
         address: server.address(),
@@ -317,12 +344,7 @@ where
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let token = data.control_token()?;
-    let node = start(Start {
-        config: Arc::clone(&config),
-        data: Arc::clone(&data),
-        stop: stop.clone(),
-    })
-    .await?;
+    let node = start(node).await?;
     data.announce_control(&announcement)?;
     let closing = CancellationToken::new();
     let serving = tokio::spawn(server.serve(token, Arc::clone(&node.api), closing.clone()));

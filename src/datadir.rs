@@ -1,53 +1,45 @@
-//! The data folder: the node key, the token and address of the control API,
-//! and the little that a node must remember across restarts.
+//! The data folder: its lock, the token and address of the control API, and how
+//! small files in it are read and written. What is kept sealed there is
+//! [`crate::safe`].
 //!
 //! | file | holds | mode |
 //! |---|---|---|
 //! | `lock` | nothing; locked while a daemon runs | 0600 |
-//! | `node.key` | the 32-byte seed of the Ed25519 node key | 0600 |
 //! | `control.token` | the bearer token of the control API | 0600 |
 //! | `control.json` | where the control API listens; gone when no daemon runs | 0600 |
-//! | `state.json` | the record's version, remembered neighbours, bans | 0600 |
 //! | `vault.json`, `store.key` | see [`crate::store::vault`] | 0600 |
 //! | `node.redb`, `money.redb` | see [`crate::store`] | 0600 |
 //! | `consuming.json` | see [`crate::wallet`] | 0600 |
+//! | `node.key`, `state.json` | of an older version, until they are taken over | 0600 |
 //!
 //! Every file is replaced whole: written beside, synced, renamed, the folder
 //! synced. So a crash leaves the old or the new content and nothing between.
 //! Everything here blocks; call it before the runtime starts, or from a
-//! blocking task. Encryption at rest is not here: `state.json` holds addresses
-//! of neighbours in the clear until the store takes over.
+//! blocking task.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Mutex,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::{TryRng, rngs::SysRng};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use crate::control::types::ControlFile;
 
-/// Length of the seed of an Ed25519 key.
-pub const SEED_LENGTH: usize = 32;
 /// Random bytes in a token: as many as a key, so that guessing is out.
 const TOKEN_LENGTH: usize = 32;
-/// Largest of the small files (as many bans as there can be, with evidence, take 450 kilobytes;
-/// remembered neighbours take a few).
+/// Largest of the small files (the longest is of an older version, with as many bans as there can
+/// be: 450 kilobytes).
 const MAX_FILE: u64 = 1 << 20;
-/// Most neighbours remembered (guess: a few weeks' worth of neighbours).
-pub const MAX_REMEMBERED: usize = 64;
 
 const LOCK: &str = "lock";
-const NODE_KEY: &str = "node.key";
 const TOKEN: &str = "control.token";
 const CONTROL: &str = "control.json";
-const STATE: &str = "state.json";
 
 /// What is wrong with the data folder, each with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -112,53 +104,10 @@ pub enum DataDirError {
     NoRandomness(String),
 }
 
-/// A past neighbour, to be tried again after a restart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RememberedNeighbour {
-    /// Its node key, 43 characters of base64.
-    pub node: String,
-    /// Where it could be dialled, as `host:port`, best first.
-    pub addresses: Vec<String>,
-    /// When it was last a neighbour, in seconds of Unix time.
-    pub last_seen_unix: u64,
-}
-
-/// A ban, to hold after a restart too.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredBan {
-    /// The node key, 43 characters of base64.
-    pub node: String,
-    /// The reason that was given for a ban by hand; absent when it is for what `evidence` proves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Since when, in seconds of Unix time.
-    pub since_unix: u64,
-    /// Until when, in seconds of Unix time; absent for a ban without an end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until_unix: Option<u64>,
-    /// Hexadecimal; empty for a ban by hand.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub evidence: String,
-}
-
-/// What a node remembers across restarts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Remembered {
-    /// The highest version that a record of this node may have had: stored
-    /// before it is used.
-    pub record_version: u64,
-    /// Past neighbours, best first; at most [`MAX_REMEMBERED`].
-    pub neighbours: Vec<RememberedNeighbour>,
-    /// Banned nodes, oldest ban first; at most [`masq_gossip::MAX_BANS`].
-    pub bans: Vec<StoredBan>,
-}
-
 /// An open data folder. While it lives no other daemon can open it.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    state: Mutex<Remembered>,
     // Held for its lock, which ends with it, whatever ends the process.
     _lock: File,
 }
@@ -193,42 +142,13 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { path }),
             Err(TryLockError::Error(source)) => return Err(folder(source)),
         }
-        let state = read_json(&path.join(STATE))?.unwrap_or_default();
-        Ok(Self {
-            path,
-            state: Mutex::new(state),
-            _lock: lock,
-        })
+        Ok(Self { path, _lock: lock })
     }
 
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The seed of the node key, made on first use.
-    ///
-    /// # Errors
-    ///
-    /// When the file can't be read or written, is readable by others, or is not
-    /// 32 bytes long. An existing file is never replaced.
-    pub fn node_seed(&self) -> Result<Zeroizing<[u8; SEED_LENGTH]>, DataDirError> {
-        let path = self.path.join(NODE_KEY);
-        if let Some(bytes) = read_secret(&path)? {
-            let seed: [u8; SEED_LENGTH] = bytes.as_slice().try_into().map_err(|_| {
-                DataDirError::Damaged {
-                    path,
-                    what: format!("it has {} bytes and should have {SEED_LENGTH}", bytes.len()),
-                    remedy: "Restore it from a backup; without it this node is another node. To \
-                             start afresh, move it away",
-                }
-            })?;
-            return Ok(Zeroizing::new(seed));
-        }
-        let seed = random::<SEED_LENGTH>()?;
-        write(&path, seed.as_slice())?;
-        Ok(seed)
     }
 
     /// The token of the control API, made on first use and kept: programs may
@@ -264,41 +184,6 @@ impl DataDir {
     pub fn withdraw_control(&self) {
         let _ = fs::remove_file(self.path.join(CONTROL));
     }
-
-    /// What was remembered, as of the last successful [`Self::remember`].
-    #[must_use]
-    pub fn remembered(&self) -> Remembered {
-        self.lock_state().clone()
-    }
-
-    /// Changes what is remembered; it is on disk when this returns. Lists are
-    /// cut to their bounds.
-    ///
-    /// # Errors
-    ///
-    /// When the file can't be written: then nothing has changed, neither on
-    /// disk nor in [`Self::remembered`].
-    pub fn remember(&self, change: impl FnOnce(&mut Remembered)) -> Result<(), DataDirError> {
-        let mut state = self.lock_state();
-        let mut next = state.clone();
-        change(&mut next);
-        // A version once used must never be used again for other content.
-        next.record_version = next.record_version.max(state.record_version);
-        next.neighbours.truncate(MAX_REMEMBERED);
-        next.bans.truncate(masq_gossip::MAX_BANS);
-        if next != *state {
-            write_json(&self.path.join(STATE), &next)?;
-            *state = next;
-        }
-        Ok(())
-    }
-
-    fn lock_state(&self) -> std::sync::MutexGuard<'_, Remembered> {
-        // The state is replaced whole: a panic elsewhere can't have left half.
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
 }
 
 /// Where the daemon of that folder listens, if it says. For programs that talk
@@ -309,13 +194,6 @@ impl DataDir {
 /// When the file is there and can't be read or makes no sense.
 pub fn read_control(folder: &Path) -> Result<Option<ControlFile>, DataDirError> {
     read_json(&folder.join(CONTROL))
-}
-
-/// What the node of that folder remembers, as of the last time it was stored; nothing when there
-/// is no such file, or none that can be read.
-#[must_use]
-pub fn read_remembered(folder: &Path) -> Option<Remembered> {
-    read_json(&folder.join(STATE)).ok().flatten()
 }
 
 /// The token of the daemon of that folder, if there is one.
@@ -340,7 +218,7 @@ pub fn read_token(folder: &Path) -> Result<Option<Zeroizing<String>>, DataDirErr
     }
 }
 
-fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, DataDirError> {
+pub(crate) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, DataDirError> {
     let mut bytes = Zeroizing::new([0; N]);
     SysRng
         .try_fill_bytes(bytes.as_mut_slice())
@@ -400,7 +278,7 @@ pub(crate) fn read_secret(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Dat
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DataDirError> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DataDirError> {
     let Some(Content { bytes, .. }) = read(path)? else {
         return Ok(None);
     };
@@ -409,7 +287,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DataDirError
         .map_err(|error| DataDirError::Damaged {
             path: path.to_owned(),
             what: error.to_string(),
-            remedy: "Move it away; the node does without, and joins by its configured neighbours",
+            remedy: "Move it away; the node does without",
         })
 }
 

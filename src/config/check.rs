@@ -28,7 +28,7 @@ impl Findings<'_> {
         }
     }
 
-    fn problem(&mut self, key: &str, what: &str, remedy: &str) {
+    pub(super) fn problem(&mut self, key: &str, what: &str, remedy: &str) {
         let problem = self.about(key, what, remedy);
         self.problems.push(problem);
     }
@@ -56,6 +56,13 @@ pub(super) fn across(
     mesh(config, &mut findings);
     listeners(config, &mut findings);
     exit(config, &mut findings);
+    if config.password_file.is_some() && config.key_file.is_some() {
+        findings.problem(
+            "key_file",
+            "The data folder has a password (password_file) or a key file, not both.",
+            "Leave one of the two out.",
+        );
+    }
     if config.debug_trace && config.chain != Chain::Dev {
         findings.problem(
             "debug_trace",

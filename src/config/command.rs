@@ -35,12 +35,14 @@ it is; Ctrl-C or SIGTERM stops it cleanly, a second one at once.";
 
 const EXAMPLES: &str = "\
 Examples:
-  Join by a node that you were told of, then fetch a page through the mesh:
-      masqd --neighbours masq://base-mainnet:KEY@HOST:6277
+  Make a wallet, join by a node that you were told of, fetch a page through the mesh:
+      masq wallet generate --no-password
+      masqd --rpc https://RPC/KEY --neighbours masq://base-mainnet:KEY@HOST:6277
       curl --proxy socks5h://127.0.0.1:1080 https://example.org/
 
   A relay on a server, without proxies of its own:
-      masqd --mode serve-only --advertise node.example.org --neighbours masq://…
+      masqd --mode serve-only --advertise node.example.org --rpc https://RPC/KEY \\
+            --neighbours masq://…
 
   See what a configuration file comes to, and where each value is from:
       masqd --config /etc/masq/config.toml --print-config
@@ -51,10 +53,11 @@ Every setting can be written in three places; later ones win:
   argument     the name with dashes                                  --hops 3
 
 Exit codes:
-   0  stopped as asked          73  a file or folder can't be created
-  64  arguments not understood  75  another daemon uses the data folder
-  69  an address is in use      78  the configuration has a problem
-  70  a bug in this program
+   0  stopped as asked                73  a file or folder can't be created, or is damaged
+  64  arguments not understood        75  another daemon uses the data folder
+  66  a wallet is needed to pay with  77  the password or key file is wrong, or others can
+  69  an address is in use                read a file with a secret
+  70  a bug in this program           78  the configuration has a problem
 
 The short help is `masqd -h`.";
 

@@ -15,6 +15,7 @@ mod error;
 mod foreign;
 mod load;
 mod modes;
+mod money;
 mod show;
 mod sources;
 mod table;
@@ -31,6 +32,7 @@ pub use document::document;
 pub use error::{ConfigError, Origin, Problem, Problems};
 pub use foreign::{Chain, Descriptor};
 pub use load::{Loaded, load};
+pub use money::RpcUrl;
 pub use sources::{Environment, default_data_dir};
 pub use table::{Default, Heading, SETTINGS, Setting, Shape, setting};
 pub use values::{
@@ -38,7 +40,13 @@ pub use values::{
     Wallet,
 };
 
-use crate::telemetry::LogFilter;
+use alloy_primitives::Address;
+use masq_gossip::RatePack;
+
+use crate::{
+    ledger::{Limits, Thresholds, Wei},
+    telemetry::LogFilter,
+};
 
 /// Everything that can be configured, checked. The meaning, default and bounds
 /// of each field are those of the setting of the same name in [`SETTINGS`].
@@ -110,19 +118,88 @@ pub struct Config {
     /// Whether the node remembers what it sees as a hop. True on chain `dev`
     /// only.
     pub debug_trace: bool,
+    /// File with the password of the data folder.
+    pub password_file: Option<PathBuf>,
+    /// Key file of the data folder; `None` is the one within it. Unused with
+    /// `password_file`.
+    pub key_file: Option<PathBuf>,
+    /// Whether the node pays and wants to be paid; see [`Self::pays`] and
+    /// [`Self::earns`].
+    pub payments: bool,
+    /// RPC endpoints of the chain, in order of preference.
+    pub rpc: Vec<RpcUrl>,
+    /// Whether they are asked through the node's own HTTP proxy.
+    pub rpc_via_mesh: bool,
+    /// The token on chain `dev`; `None` elsewhere.
+    pub token: Option<Address>,
+    /// Contract that pays many at once.
+    pub disperse: Option<Address>,
+    /// What this node asks for, in wei.
+    pub rates: RatePack,
+    /// When debts are paid and bans begin.
+    pub thresholds: Thresholds,
+    /// The most that hops may ask for, in wei.
+    pub price_ceiling: Option<RatePack>,
+    /// Credit for payers, in wei; see [`Self::limits`].
+    pub credit: Option<Limits>,
+    /// Most that is prepaid by itself a day, in wei of the token.
+    pub prepay_budget: Wei,
+    /// Most for a unit of gas, in wei; `None` is the chain's.
+    pub gas_cap: Option<Wei>,
+    /// What one token is worth, in wei of the coin; `None` is the chain's, 0
+    /// turns the rule about fees off.
+    pub token_price: Option<Wei>,
+    /// Most that is paid a day, in wei of the token.
+    pub day_cap: Option<Wei>,
+    /// How often debts are held against the thresholds.
+    pub pay_every: Duration,
+    /// Whether a stop pays what is due.
+    pub settle_on_stop: bool,
+    /// Whether payments are only reported.
+    pub dry_run: bool,
 }
 
 impl Config {
     /// The defaults, for a node with this data folder.
     ///
     /// For programs that embed a node, and for tests: change the fields that
-    /// should differ.
+    /// should differ. Payments are on, so either `rpc` is needed, or `payments`
+    /// to be switched off.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let mut config = Self::blank();
         load::apply_defaults(&mut config);
         config.data_dir = data_dir.into();
         config
+    }
+
+    /// Whether this node takes part in payments at all: they are on, and there
+    /// is a mesh.
+    #[must_use]
+    pub fn settles(&self) -> bool {
+        self.payments && self.mode.joins()
+    }
+
+    /// Whether this node pays others for its own circuits, and so needs a
+    /// consuming wallet.
+    #[must_use]
+    pub fn pays(&self) -> bool {
+        self.settles() && self.mode.originates()
+    }
+
+    /// Whether this node asks others to pay for what it carries.
+    #[must_use]
+    pub fn earns(&self) -> bool {
+        self.settles() && self.mode.routes()
+    }
+
+    /// The credit that payers get: the configured one, or what follows from
+    /// the rates.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.credit.unwrap_or_else(|| {
+            Limits::from_rates(&self.rates).expect("a GB at 2^64 wei a byte is below 2^128")
+        })
     }
 
     /// What the table of settings then fills in: no field keeps these values.
@@ -163,6 +240,24 @@ impl Config {
             log: LogFilter::default(),
             log_format: LogFormat::Text,
             debug_trace: false,
+            password_file: None,
+            key_file: None,
+            payments: false,
+            rpc: Vec::new(),
+            rpc_via_mesh: false,
+            token: None,
+            disperse: None,
+            rates: RatePack::default(),
+            thresholds: Thresholds::default(),
+            price_ceiling: None,
+            credit: None,
+            prepay_budget: 0,
+            gas_cap: None,
+            token_price: None,
+            day_cap: None,
+            pay_every: Duration::ZERO,
+            settle_on_stop: false,
+            dry_run: false,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What each mode needs and what means nothing in it: the checks beyond those
-//! that rule a setting out (`check`). Whether a node knows anybody to join by
+//! What each mode needs and what means nothing in it, and the same for payments:
+//! the checks beyond those that rule a setting out (`check`). Whether a node knows anybody to join by
 //! is seen at start only, since it may remember somebody (`crate::node`).
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +21,39 @@ const OF_THE_MESH: &[&str] = &[
     "per_24",
     "per_48",
 ];
+
+/// Settings of payments in either direction.
+const OF_PAYMENTS: &[&str] = &[
+    "rpc",
+    "rpc_via_mesh",
+    "token",
+    "rates",
+    "thresholds",
+    "credit",
+    "disperse",
+    "price_ceiling",
+    "prepay_budget",
+    "gas_cap",
+    "token_price",
+    "day_cap",
+    "pay_every",
+    "settle_on_stop",
+    "dry_run",
+];
+/// Those of them that only a node that pays has.
+const OF_PAYING: &[&str] = &[
+    "disperse",
+    "price_ceiling",
+    "prepay_budget",
+    "gas_cap",
+    "token_price",
+    "day_cap",
+    "pay_every",
+    "settle_on_stop",
+    "dry_run",
+];
+/// Those that only a node that is paid has.
+const OF_EARNING: &[&str] = &["rates", "credit"];
 
 /// Says what a mode is missing, and which settings have no effect in it.
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
@@ -52,6 +85,61 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
         findings.warning("socks", &what, "Set socks or http to an address.");
     }
     reachable(config, findings);
+    payments(config, findings);
+}
+
+/// What payments need, and what has no effect without them.
+fn payments(config: &Config, findings: &mut Findings<'_>) {
+    if !config.mode.joins() {
+        without_effect(findings, &["payments"], "In mode zero-hop nobody is paid.");
+        without_effect(findings, OF_PAYMENTS, "In mode zero-hop nobody is paid.");
+        return;
+    }
+    if !config.payments {
+        without_effect(findings, OF_PAYMENTS, "Payments are off.");
+        return;
+    }
+    if !config.pays() {
+        let what = format!("A node in mode {} pays nobody.", config.mode);
+        without_effect(findings, OF_PAYING, &what);
+    }
+    if !config.earns() {
+        let what = format!("A node in mode {} earns nothing.", config.mode);
+        without_effect(findings, OF_EARNING, &what);
+    }
+    if config.rpc.is_empty() {
+        findings.problem(
+            "rpc",
+            "Payments are on, and there is no RPC endpoint to reach the chain by.",
+            "Give the URL of one, of your own or of a provider; or set payments = false.",
+        );
+    }
+    match (config.chain, config.token) {
+        (Chain::Dev, None) => findings.problem(
+            "token",
+            "Payments are on, and chain dev has no token of its own.",
+            "Give its address (`masq-testnet chain` prints it); or set payments = false.",
+        ),
+        (Chain::Dev, Some(_)) | (_, None) => {}
+        (chain, Some(_)) => {
+            let what = format!("The token of {chain} is built in.");
+            findings.problem("token", &what, "Leave it out, or set chain to \"dev\".");
+        }
+    }
+    if config.rpc_via_mesh && config.http.is_none() {
+        let (what, remedy) = if config.mode.originates() {
+            (
+                "RPC calls are to go through the HTTP proxy, and that is off.",
+                "Set http to an address, or leave rpc_via_mesh out.",
+            )
+        } else {
+            (
+                "A serve-only node builds no circuits, so RPC calls can't go through the mesh.",
+                "Leave it out.",
+            )
+        };
+        findings.problem("rpc_via_mesh", what, remedy);
+    }
 }
 
 fn without_effect(findings: &mut Findings<'_>, keys: &[&str], why: &str) {
@@ -92,7 +180,12 @@ mod tests {
 
     fn try_load(line: &str) -> Result<Loaded, ConfigError> {
         let arguments = format!("masqd {line}");
-        let environment = [("HOME", "/nonexistent")].into_iter().collect();
+        let paid = line.contains("--payments") || line.contains("--rpc");
+        let environment = [
+            ("HOME", "/nonexistent"),
+            ("MASQ_PAYMENTS", if paid { "" } else { "off" }),
+        ];
+        let environment = environment.into_iter().collect();
         load(arguments.split_whitespace().map(Into::into), &environment)
     }
 
@@ -202,5 +295,84 @@ mod tests {
         ] {
             assert_eq!(warnings(fine), "", "{fine}");
         }
+    }
+
+    /// What is wrong, one after the other; empty when nothing is.
+    fn problems(line: &str) -> String {
+        let error = try_load(line).err();
+        error.map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    const RPC: &str = "--rpc http://127.0.0.1:8545";
+    const TOKEN: &str = "--token 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+
+    #[test]
+    fn payments_need_an_endpoint_and_on_chain_dev_a_token() {
+        let said = problems("--payments");
+        assert!(
+            said.contains("rpc (default)") && said.contains("or set payments = false"),
+            "{said}"
+        );
+        for mode in ["serve-only", "consume-only", "originate-only"] {
+            let said = problems(&format!("--payments --mode {mode}"));
+            assert!(said.contains("no RPC endpoint"), "{mode}: {said}");
+        }
+        let said = problems(&format!("--chain dev {RPC}"));
+        assert!(said.contains("chain dev has no token"), "{said}");
+        let said = problems(&format!("{RPC} {TOKEN}"));
+        assert!(
+            said.contains("The token of base-mainnet is built in"),
+            "{said}"
+        );
+        for fine in [
+            RPC.to_owned(),
+            format!("--chain dev {RPC} {TOKEN}"),
+            format!("{RPC} --rpc https://rpc.example.org/key"),
+            "--payments=off --chain dev".to_owned(),
+            "--mode zero-hop --payments=off".to_owned(),
+        ] {
+            assert_eq!(problems(&fine), "", "{fine}");
+        }
+    }
+
+    #[test]
+    fn calls_through_the_mesh_need_a_way_into_it() {
+        let said = problems(&format!("{RPC} --rpc-via-mesh --http off"));
+        assert!(said.contains("Set http to an address"), "{said}");
+        let said = problems(&format!("{RPC} --rpc-via-mesh --mode serve-only"));
+        assert!(said.contains("builds no circuits"), "{said}");
+        assert_eq!(warnings(&format!("{RPC} --rpc-via-mesh")), "");
+    }
+
+    #[test]
+    fn settings_of_payments_that_have_no_effect_are_said() {
+        for (line, setting, why) in [
+            (
+                "--payments=off --day-cap 5".to_owned(),
+                "day_cap",
+                "Payments are off.",
+            ),
+            (format!("--payments=off {RPC}"), "rpc", "Payments are off."),
+            (
+                format!("{RPC} --mode serve-only --prepay-budget 1"),
+                "prepay_budget",
+                "pays nobody",
+            ),
+            (
+                format!("{RPC} --mode consume-only --rates 1|2|3|4"),
+                "rates",
+                "earns nothing",
+            ),
+            (format!("{RPC} --mode zero-hop"), "rpc", "nobody is paid"),
+        ] {
+            let said = warnings(&line);
+            assert!(
+                said.contains(&format!("{setting} (")) && said.contains(why),
+                "{line}: {said}"
+            );
+        }
+        let all =
+            "--disperse 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --day-cap 5 --credit 1|4|3|2";
+        assert_eq!(warnings(&format!("{RPC} {all} --dry-run")), "");
     }
 }

@@ -21,14 +21,20 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// Names of settings elsewhere, for people who come from there.
 const FORMER_NAMES: &[(&str, &str)] = &[
+    ("blockchain_service_url", "rpc"),
     ("clandestine_port", "listen"),
     ("config_file", "config"),
     ("data_directory", "data_dir"),
+    ("db_password", "password_file"),
+    ("gas_price", "gas_cap"),
     ("ip", "advertise"),
     ("log_level", "log"),
     ("min_hops", "hops"),
     ("neighborhood_mode", "mode"),
     ("neighbors", "neighbours"),
+    ("payment_thresholds", "thresholds"),
+    ("rate_pack", "rates"),
+    ("scan_intervals", "pay_every"),
     ("ui_port", "control"),
 ];
 
@@ -384,6 +390,9 @@ mod tests {
             ("data-dir", "data_dir"),
             ("datadir", "data_dir"),
             ("neighbors", "neighbours"),
+            ("payment_thresholds", "thresholds"),
+            ("rate_pack", "rates"),
+            ("scan_intervals", "pay_every"),
             ("neighbour", "neighbours"),
             ("min-hops", "hops"),
             ("clandestine-port", "listen"),

@@ -2,7 +2,14 @@
 //! it means. `masqd --help`, `--print-config`, the file reader, the environment
 //! reader and `docs/operator/configuration.md` all come from here.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+    time::Duration,
+};
+
+mod money;
 
 use super::{
     Config, foreign,
@@ -37,6 +44,8 @@ pub enum Heading {
     Exit,
     /// Running the daemon.
     Daemon,
+    /// Paying and being paid.
+    Money,
 }
 
 impl Heading {
@@ -47,6 +56,7 @@ impl Heading {
         Self::Circuits,
         Self::Exit,
         Self::Daemon,
+        Self::Money,
     ];
 
     /// As a title.
@@ -58,6 +68,7 @@ impl Heading {
             Self::Circuits => "Circuits",
             Self::Exit => "Being an exit",
             Self::Daemon => "The daemon",
+            Self::Money => "Payments",
         }
     }
 }
@@ -158,6 +169,10 @@ impl Shown {
         value.map_or(Self::Nothing, |value| Self::Text(value.to_string()))
     }
 
+    fn path(value: Option<&Path>) -> Self {
+        value.map_or(Self::Nothing, |path| Self::text(path.display()))
+    }
+
     fn off(value: Option<impl ToString>) -> Self {
         Self::Text(value.map_or_else(|| "off".to_owned(), |value| value.to_string()))
     }
@@ -168,6 +183,7 @@ impl Shown {
 }
 
 /// One setting.
+#[derive(Clone, Copy)]
 pub struct Setting {
     /// Its name in the file, in words joined by underscores. With dashes it is
     /// the argument, in capitals and with `MASQ_` in front the environment
@@ -225,7 +241,21 @@ pub fn setting(key: &str) -> Option<&'static Setting> {
 }
 
 /// Every setting, by group.
-pub static SETTINGS: &[Setting] = &[
+pub static SETTINGS: &[Setting] = &{
+    let mut all = [GENERAL[0]; GENERAL.len() + money::COUNT];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = match at.checked_sub(GENERAL.len()) {
+            Some(at) => money::SETTINGS[at],
+            None => GENERAL[at],
+        };
+        at += 1;
+    }
+    all
+};
+
+/// Those of every group but the last.
+const GENERAL: &[Setting] = &[
     Setting {
         key: "chain",
         heading: Heading::Node,
@@ -251,14 +281,7 @@ pub static SETTINGS: &[Setting] = &[
         more: "Created if missing, readable by you alone. Each node needs a folder of its own. If \
                it contains a config.toml and no other file is named, that is the configuration.",
         set: |c, g| {
-            let text = g.one()?;
-            if text.trim().is_empty() {
-                return Err(BadValue::new(
-                    "An empty path is no folder.",
-                    "Write a path.",
-                ));
-            }
-            c.data_dir = PathBuf::from(text);
+            c.data_dir = path(g.one()?, "a folder")?;
             Ok(())
         },
         show: |c| Shown::text(c.data_dir.display()),
@@ -392,10 +415,10 @@ pub static SETTINGS: &[Setting] = &[
         heading: Heading::Node,
         placeholder: "0xADDRESS",
         shape: Shape::One,
-        default: Default::Unset("none: this node earns nothing"),
+        default: Default::Unset("the one that `masq wallet` keeps, if there is one"),
         help: "The wallet that is paid for what this node carries",
         more: "An address; its key is never needed. It is part of the record that the whole \
-               neighbourhood sees.",
+               neighbourhood sees. Wins over the one that `masq wallet` keeps.",
         set: |c, g| {
             c.earning_wallet = Some(g.one()?.parse::<Wallet>()?);
             Ok(())
@@ -628,6 +651,36 @@ pub static SETTINGS: &[Setting] = &[
         show: |c| Shown::bare(c.max_exit_flows),
     },
     Setting {
+        key: "password_file",
+        heading: Heading::Daemon,
+        placeholder: "FILE",
+        shape: Shape::One,
+        default: Default::Unset("none: a key file is used"),
+        help: "A file whose first line is the password of the data folder",
+        more: "It opens the wallets and everything else that is kept. The file must be readable by \
+               you alone. A new folder gets this password.",
+        set: |c, g| {
+            c.password_file = Some(path(g.one()?, "a file")?);
+            Ok(())
+        },
+        show: |c| Shown::path(c.password_file.as_deref()),
+    },
+    Setting {
+        key: "key_file",
+        heading: Heading::Daemon,
+        placeholder: "FILE",
+        shape: Shape::One,
+        default: Default::Unset("store.key in the data folder"),
+        help: "The key file of the data folder, where there is no password",
+        more: "32 random bytes, readable by you alone; a new folder makes one. It protects copies \
+               of the folder that lack it, and nothing else.",
+        set: |c, g| {
+            c.key_file = Some(path(g.one()?, "a file")?);
+            Ok(())
+        },
+        show: |c| Shown::path(c.key_file.as_deref()),
+    },
+    Setting {
         key: "control",
         heading: Heading::Daemon,
         placeholder: "ADDRESS:PORT",
@@ -729,6 +782,15 @@ pub static SETTINGS: &[Setting] = &[
         show: |c| Shown::bare(c.debug_trace),
     },
 ];
+
+/// A path that is not empty.
+fn path(text: &str, of: &str) -> Result<PathBuf, BadValue> {
+    if text.trim().is_empty() {
+        let what = format!("An empty path is not that of {of}.");
+        return Err(BadValue::new(what, "Write a path."));
+    }
+    Ok(PathBuf::from(text))
+}
 
 /// A number whose bounds fit a byte.
 fn small(text: &str, least: u64, most: u64) -> Result<u8, BadValue> {

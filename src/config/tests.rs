@@ -16,7 +16,8 @@ fn arguments(list: &[&str]) -> Vec<OsString> {
 }
 
 fn load_with(list: &[&str], environment: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
-    let home = [("HOME", "/nonexistent")];
+    // Payments need settings that have no default; what they need is tested in `modes`.
+    let home = [("HOME", "/nonexistent"), ("MASQ_PAYMENTS", "off")];
     let environment = home.iter().chain(environment).copied().collect();
     load(arguments(list), &environment)
 }
@@ -323,7 +324,8 @@ fn no_home_and_no_folder_is_a_problem_with_a_remedy() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("Say --data-dir FOLDER"), "{error}");
-    load(arguments(&["--data-dir", "/x"]), &Environment::default()).unwrap();
+    let named = arguments(&["--data-dir", "/x", "--payments=off"]);
+    load(named, &Environment::default()).unwrap();
 }
 
 #[test]
@@ -369,16 +371,128 @@ fn the_printed_configuration_gives_the_same_configuration() {
 }
 
 #[test]
-fn wallets_do_not_show_in_the_debug_form() {
+fn the_printed_configuration_of_payments_gives_the_same() {
+    let first = loaded(
+        &[
+            "--payments",
+            "--rpc",
+            "https://one.example/KEY, http://127.0.0.1:8545",
+            "--rpc-via-mesh",
+            "--chain",
+            "dev",
+            "--token",
+            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+            "--disperse",
+            "0x52908400098527886E0F7030069857D2E4169EE7",
+            "--key-file",
+            "/somewhere/else.key",
+            "--rates",
+            "1|2|3|4",
+            "--thresholds",
+            "10|20|30|5|40|5",
+            "--price-ceiling",
+            "5|6|7|8",
+            "--credit",
+            "1|40|30|10",
+            "--prepay-budget",
+            "0.5",
+            "--gas-cap",
+            "0.05",
+            "--token-price",
+            "0",
+            "--day-cap",
+            "12.25",
+            "--pay-every",
+            "90s",
+            "--settle-on-stop",
+            "--dry-run",
+        ],
+        &[],
+    );
+    let (_temp, path) = file(&first.to_toml());
+    let second = loaded(&["--config", &path], &[("MASQ_PAYMENTS", "on")]);
+    assert_eq!(
+        format!("{:?}", first.config),
+        format!("{:?}", second.config)
+    );
+    let config = second.config;
+    assert_eq!(config.rpc[0].as_str(), "https://one.example/KEY");
+    assert_eq!(config.rpc.len(), 2);
+    assert_eq!(config.prepay_budget, 500_000_000_000_000_000);
+    assert_eq!(config.gas_cap, Some(50_000_000));
+    assert_eq!(config.token_price, Some(0));
+    assert_eq!(config.pay_every, Duration::from_secs(90));
+    assert_eq!(config.limits().quota, 10);
+    assert!(config.pays() && config.earns() && config.settle_on_stop && config.dry_run);
+}
+
+#[test]
+fn defaults_of_payments_are_those_of_the_ledger() {
+    let config = Config::new("/d");
+    assert_eq!(config.rates, crate::ledger::price::DEFAULT_RATES);
+    assert_eq!(config.thresholds, Thresholds::default());
+    assert_eq!(Some(config.limits()), Limits::from_rates(&config.rates));
+    assert_eq!((config.prepay_budget, config.day_cap), (0, None));
+    assert_eq!(config.pay_every, Duration::from_secs(600));
+    assert!(config.payments && !config.dry_run && !config.settle_on_stop);
+}
+
+#[test]
+fn settings_of_payments_that_make_no_sense_are_refused() {
+    for (list, say) in [
+        (
+            ["--rpc", "127.0.0.1:8545"],
+            "not the URL of an RPC endpoint",
+        ),
+        (["--rpc", "http://a http://a"], "is there twice"),
+        (["--token", "0x52"], "has 40 digits"),
+        (
+            ["--disperse", "0x5aaeb6053F3E94C9b9A09f33669435E7Ef1BeAed"],
+            "The checksum of this address is wrong",
+        ),
+        (
+            [
+                "--earning-wallet",
+                "0x5aaeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+            ],
+            "The checksum of this address is wrong",
+        ),
+        (["--rates", "1|2|3"], "is not four rates"),
+        (["--thresholds", "1|2|3"], "Thresholds are six"),
+        (["--price-ceiling", "cheap"], "is not four rates"),
+        (["--credit", "1|2|3|4"], "larger than the whole pool"),
+        (["--prepay-budget", "1,5"], "not an amount of MASQ"),
+        (["--day-cap", "1e3"], "not an amount of MASQ"),
+        (["--gas-cap", "0"], "not a price of gas"),
+        (["--token-price", "0.1"], "not a number of wei"),
+        (["--pay-every", "2d"], "not a time"),
+        (["--password-file", ""], "An empty path"),
+    ] {
+        let text = problems(&list, &[]);
+        assert!(text.contains(say), "{list:?}: {text}");
+        assert!(!text.contains("5aaeb6"), "{text}");
+    }
+    let many = "http://h/1 ".repeat(9);
+    let text = problems(&["--rpc", &many], &[]);
+    assert!(text.contains("Give at most 8"), "{text}");
+    let both = ["--password-file", "/p", "--key-file", "/k"];
+    assert!(problems(&both, &[]).contains("not both"));
+}
+
+#[test]
+fn wallets_and_keys_of_providers_do_not_show_in_the_debug_form() {
     let config = loaded(
         &[
             "--earning-wallet",
             "0x52908400098527886e0f7030069857d2e4169ee7",
+            "--rpc",
+            "https://host.example/SECRET",
         ],
         &[],
     )
     .config;
-    assert!(!format!("{config:?}").contains("5290"));
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("5290") && !shown.contains("SECRET"));
 }
 
 /// `docs/operator/configuration.md` is this, between its markers. To renew it,

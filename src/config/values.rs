@@ -11,6 +11,8 @@ use std::{
     str::FromStr,
 };
 
+use super::foreign;
+
 /// What is wrong with a value, and what to do about it: two sentences.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {remedy}")]
@@ -407,28 +409,7 @@ impl FromStr for Wallet {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let remedy = "Write 0x and 40 hexadecimal digits, as your wallet shows it.";
-        let digits = text
-            .trim()
-            .strip_prefix("0x")
-            .ok_or_else(|| BadValue::new("A wallet address begins with 0x.", remedy))?;
-        let mut bytes = [0; 20];
-        hex::decode_to_slice(digits, &mut bytes).map_err(|error| match error {
-            hex::FromHexError::InvalidHexCharacter { c, .. } => {
-                BadValue::new(format!("'{c}' is not a hexadecimal digit."), remedy)
-            }
-            _ => BadValue::new(
-                format!(
-                    "A wallet address has 40 digits, this one has {}.",
-                    digits.len()
-                ),
-                remedy,
-            ),
-        })?;
-        if bytes == [0; 20] {
-            return Err(BadValue::new("The zero address earns for nobody.", remedy));
-        }
-        Ok(Self(bytes))
+        foreign::address(text).map(|address| Self(address.into_array()))
     }
 }
 
@@ -578,8 +559,12 @@ mod tests {
             ("0x5290", "has 40 digits, this one has 4"),
             ("0xz2908400098527886e0f7030069857d2e4169ee7", "'z' is not"),
             (
+                "0x52908400098527886e0F7030069857D2E4169EE7",
+                "The checksum of this address is wrong",
+            ),
+            (
                 "0x0000000000000000000000000000000000000000",
-                "earns for nobody",
+                "Nobody has the zero address",
             ),
         ] {
             let error = text.parse::<Wallet>().unwrap_err().to_string();

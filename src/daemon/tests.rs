@@ -41,8 +41,15 @@ fn daemon(list: &[&str]) -> (u8, String, String, bool) {
 fn runs_and_stops_cleanly() {
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().to_str().unwrap();
-    let (code, out, err, started) =
-        daemon(&["--chain", "dev", "--data-dir", folder, "--log", "off"]);
+    let (code, out, err, started) = daemon(&[
+        "--chain",
+        "dev",
+        "--payments=off",
+        "--data-dir",
+        folder,
+        "--log",
+        "off",
+    ]);
     assert_eq!((code, out.as_str(), started), (code::OK, "", true), "{err}");
     assert!(temp.path().join("control.token").exists());
     assert!(!temp.path().join("control.json").exists(), "taken back");
@@ -79,7 +86,7 @@ fn check_and_print_start_nothing() {
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("data");
     let folder = folder.to_str().unwrap();
-    let base = ["--chain", "dev", "--data-dir", folder];
+    let base = ["--chain", "dev", "--payments=off", "--data-dir", folder];
     let (code, out, _, started) = daemon(&[&base[..], &["--check-config"]].concat());
     assert_eq!((code, started), (code::OK, false));
     assert_eq!(out, "The configuration can be used.\n");
@@ -97,6 +104,7 @@ fn a_control_port_in_use_is_named_with_the_setting() {
     let (code, _, err, started) = daemon(&[
         "--chain",
         "dev",
+        "--payments=off",
         "--log",
         "off",
         "--control",
@@ -117,15 +125,98 @@ fn a_folder_in_use_or_unusable_has_its_own_code() {
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().to_str().unwrap();
     let held = DataDir::open(temp.path()).unwrap();
-    let (code, _, err, _) = daemon(&["--chain", "dev", "--log", "off", "--data-dir", folder]);
+    let (code, _, err, _) = daemon(&[
+        "--chain",
+        "dev",
+        "--payments=off",
+        "--log",
+        "off",
+        "--data-dir",
+        folder,
+    ]);
     assert_eq!(code, code::TEMPORARY);
     assert!(err.contains("another daemon uses the data folder"), "{err}");
     drop(held);
     std::fs::write(temp.path().join("file"), "").unwrap();
     let folder = format!("{folder}/file/below");
-    let (code, _, err, _) = daemon(&["--chain", "dev", "--log", "off", "--data-dir", &folder]);
+    let (code, _, err, _) = daemon(&[
+        "--chain",
+        "dev",
+        "--payments=off",
+        "--log",
+        "off",
+        "--data-dir",
+        &folder,
+    ]);
     assert_eq!(code, code::CANT_CREATE);
     assert!(err.contains("--data-dir"), "{err}");
+}
+
+#[test]
+fn without_a_wallet_to_pay_with_it_does_not_start() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let base = [
+        "--chain",
+        "dev",
+        "--log",
+        "off",
+        "--data-dir",
+        folder,
+        "--rpc",
+        "http://127.0.0.1:8545",
+        "--token",
+        "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+    ];
+    let (code, _, err, started) = daemon(&base);
+    assert_eq!((code, started), (code::NO_WALLET, false));
+    assert!(err.contains("`masq wallet generate`"), "{err}");
+    let (code, _, err, started) = daemon(&[&base[..], &["--mode", "serve-only"]].concat());
+    assert_eq!((code, started), (code::OK, true), "{err}");
+}
+
+#[test]
+fn a_wrong_password_has_its_own_code_and_changes_nothing() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().join("data");
+    let folder = folder.to_str().unwrap();
+    let password = temp.path().join("password");
+    let start = |text: &str| {
+        std::fs::write(&password, text).unwrap();
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&password, mode).unwrap();
+        daemon(&[
+            "--chain",
+            "dev",
+            "--payments=off",
+            "--log",
+            "off",
+            "--data-dir",
+            folder,
+            "--password-file",
+            password.to_str().unwrap(),
+        ])
+    };
+    let (code, _, err, started) = start("short\n");
+    assert_eq!((code, started), (code::CONFIG, false));
+    assert!(err.contains("too short"), "{err}");
+    let (code, _, err, _) = start("a good password\n");
+    assert_eq!(code, code::OK, "{err}");
+    let files = ["vault.json", "node.redb"];
+    let read = || files.map(|name| std::fs::read(temp.path().join("data").join(name)).unwrap());
+    let before = read();
+    let (code, _, err, started) = start("another password\n");
+    assert_eq!((code, started), (code::NO_PERMISSION, false));
+    assert!(err.contains("the password is wrong"), "{err}");
+    assert!(read() == before);
+    // A store of another folder, or a damaged one, is left as it is as well.
+    std::fs::write(temp.path().join("data/node.redb"), b"something else").unwrap();
+    let before = read();
+    let (code, _, err, started) = start("a good password\n");
+    assert_eq!((code, started), (code::CANT_CREATE, false));
+    assert!(err.contains("node.redb is no store"), "{err}");
+    assert!(read() == before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,7 +76,7 @@ pub enum WalletError {
     File {
         /// The file.
         path: PathBuf,
-        /// `read`, `written`, `moved`.
+        /// `read`, `written`, `moved`, `removed`.
         verb: &'static str,
         /// What the system said.
         source: io::Error,
@@ -144,7 +144,7 @@ impl WalletError {
         }
     }
 
-    fn file(path: &Path, verb: &'static str) -> impl Fn(io::Error) -> Self {
+    pub(crate) fn file(path: &Path, verb: &'static str) -> impl Fn(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File {
             path: path.clone(),
@@ -229,6 +229,19 @@ impl Wallets {
         })
     }
 
+    /// What a node has that pays nobody: the earning wallet alone. No key is
+    /// opened.
+    ///
+    /// # Errors
+    ///
+    /// When the store can't be read.
+    pub fn without_key(store: &Store) -> Result<Self, WalletError> {
+        Ok(Self {
+            consuming: None,
+            earning: Addresses::read(store)?.earning,
+        })
+    }
+
     /// The consuming wallet of a node that can't do without.
     ///
     /// # Errors
@@ -241,9 +254,14 @@ impl Wallets {
 
 /// What the store says.
 #[derive(Clone, Copy)]
-struct Addresses {
-    consuming: Option<Address>,
-    earning: Option<Address>,
+pub(crate) struct Addresses {
+    pub(crate) consuming: Option<Address>,
+    pub(crate) earning: Option<Address>,
+}
+
+/// The addresses that the store for the node has; no key is opened.
+pub(crate) fn noted(store: &Store) -> Result<Addresses, StoreError> {
+    Addresses::read(store)
 }
 
 impl Addresses {
