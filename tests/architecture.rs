@@ -11,7 +11,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("masq-cores", &["masq-onion"]),
     ("masq-settlement", &[]),
     ("masq", &["masq-cores", "masq-gossip", "masq-settlement"]),
-    ("masq-testnet", &["masq", "masq-gossip"]),
+    (
+        "masq-testnet",
+        &[
+            "masq",
+            "masq-cores",
+            "masq-gossip",
+            "masq-onion",
+            "masq-settlement",
+        ],
+    ),
 ];
 
 /// Crates that would bring sockets, tasks or clocks into the pure cryptography.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use masq::config::Config;
 use std::{
     io::{BufRead, BufReader},
     path::Path,
@@ -74,7 +75,7 @@ fn without_a_daemon_masq_says_so() {
 fn a_configuration_can_be_checked_and_printed() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("my.toml");
-    std::fs::write(&file, "chain = \"dev\"\nhops = 2\n").unwrap();
+    std::fs::write(&file, "chain = \"dev\"\nhops = 2\npayments = false\n").unwrap();
     let file = file.to_str().unwrap();
     let output = masqd(home.path(), &["--config", file, "--check-config"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -103,7 +104,13 @@ fn an_unusable_data_folder_ends_the_daemon_with_a_sentence() {
     let folder = file.join("folder");
     let output = masqd(
         home.path(),
-        &["--chain", "dev", "--data-dir", folder.to_str().unwrap()],
+        &[
+            "--chain",
+            "dev",
+            "--payments=off",
+            "--data-dir",
+            folder.to_str().unwrap(),
+        ],
     );
     assert_eq!(output.status.code(), Some(73));
     assert!(text(&output.stderr).contains("Choose another with --data-dir"));
@@ -122,6 +129,7 @@ impl Daemon {
             .args([
                 "--chain",
                 "dev",
+                "--payments=off",
                 "--listen",
                 "127.0.0.1:0",
                 "--socks",
@@ -176,7 +184,11 @@ fn a_daemon_is_found_answers_and_stops_when_asked() {
     assert!(status.contains("on dev, mode standard"), "{status}");
     assert!(status.contains("Not connected: "), "{status}");
 
-    let second = masqd(home.path(), &["--chain", "dev"]);
+    let output = masq(home.path(), &["wallet", "show"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("masq wallet generate"));
+
+    let second = masqd(home.path(), &["--chain", "dev", "--payments=off"]);
     assert_eq!(second.status.code(), Some(75));
     assert!(text(&second.stderr).contains("another daemon uses the data folder"));
 
@@ -220,15 +232,16 @@ fn sigterm_is_a_clean_stop_and_the_key_stays() {
 fn a_record_version_is_on_disk_before_it_is_used() {
     // Used twice, it would prove the node a liar: whoever restarts at once must know of it.
     let home = tempfile::tempdir().unwrap();
-    let state = home.path().join(".local/share/masq/state.json");
+    let folder = home.path().join(".local/share/masq");
+    let mut config = Config::new(&folder);
+    config.payments = false;
     let mut before = 0;
     for _ in 0..3 {
         let mut daemon = Daemon::start(home.path(), &[]);
         daemon.child.kill().unwrap();
         daemon.child.wait().unwrap();
-        let state: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
-        let version = state["record_version"].as_u64().unwrap();
+        let remembered = masq::safe::peek(&config, &folder).unwrap().unwrap();
+        let version = remembered.record_version;
         assert!(version > before + 60, "{version} after {before}");
         before = version;
     }
@@ -280,7 +293,15 @@ fn a_port_for_nodes_in_use_is_named_with_its_setting() {
     let output = masqd(
         home.path(),
         &[
-            "--chain", "dev", "--socks", "off", "--http", "off", "--listen", &address,
+            "--chain",
+            "dev",
+            "--payments=off",
+            "--socks",
+            "off",
+            "--http",
+            "off",
+            "--listen",
+            &address,
         ],
     );
     assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
@@ -301,6 +322,7 @@ fn a_proxy_port_in_use_is_named_with_its_setting() {
         &[
             "--chain",
             "dev",
+            "--payments=off",
             "--listen",
             "127.0.0.1:0",
             "--http",

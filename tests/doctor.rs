@@ -30,6 +30,7 @@ fn address(test: u8, number: u8) -> IpAddr {
 fn config(folder: &Path, at: IpAddr, seeds: &[Descriptor]) -> Config {
     let mut config = Config::new(folder.join(at.to_string()));
     config.chain = Chain::Dev;
+    config.payments = false;
     config.listen = vec![SocketAddr::new(at, 0)];
     config.neighbours = seeds.to_vec();
     config.socks = None;
@@ -45,7 +46,7 @@ struct Node {
 impl Node {
     async fn start(config: Config, stop: &Stop) -> Self {
         let data = DataDir::open(&config.data_dir).unwrap();
-        let node = masq::node::start(Start::new(config, data, stop.clone()))
+        let node = masq::node::start(Start::open(config, data, stop.clone()).unwrap())
             .await
             .unwrap();
         tokio::spawn(node.finished);

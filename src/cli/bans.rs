@@ -7,7 +7,7 @@ use clap::Subcommand;
 use masq_gossip::{Lie, Proof, Record, SignedRecord};
 use serde::Serialize;
 
-use super::text::{clean, count, duration, table};
+use super::text::{clean, count, duration, seconds, table};
 use super::{Answer, Failure, code};
 use crate::control::Client;
 use crate::control::types::{BanRequest, BanView, short};
@@ -52,19 +52,8 @@ fn life(text: &str) -> Result<Life, String> {
     if text == "forever" {
         return Ok(Life(None));
     }
-    let mistake = || "write for example 30m, 24h, 7d or forever".to_owned();
-    let unit = match text.chars().next_back() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3600,
-        Some('d') => 86_400,
-        _ => return Err(mistake()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| mistake())?;
-    let seconds = number.checked_mul(unit).filter(|seconds| *seconds > 0);
-    seconds
-        .map(|seconds| Life(Some(seconds)))
-        .ok_or_else(mistake)
+    let life = seconds(text).map(|seconds| Life(Some(seconds)));
+    life.map_err(|_| "write for example 30m, 24h, 7d or forever".to_owned())
 }
 
 /// Does what needs no daemon; `None` for the rest.

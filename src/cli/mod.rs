@@ -10,6 +10,7 @@ pub mod code;
 
 mod bans;
 mod doctor;
+mod money;
 mod text;
 mod view;
 mod wallet;
@@ -44,6 +45,8 @@ Examples:
   masq doctor                              what is wrong, and what to do
   masq descriptor                          the line to give to a friend
   masq wallet generate                     make a wallet to pay with, and one to be paid
+  masq financials --top 10                 what you owe and are owed
+  masq route example.org                   what a gigabyte from there costs
   masq neighborhood-graph --dot | dot -Tsvg > graph.svg
   masq --data-dir /var/lib/masq status     a daemon with another data folder
 
@@ -109,7 +112,27 @@ enum Command {
         #[command(subcommand)]
         command: bans::BansCommand,
     },
-    /// Wallets: make, bring back, show; no daemon may run meanwhile
+    /// What this node owes and is owed, hop by hop and payer by payer
+    Financials(money::FinancialsArgs),
+    /// Payments: how they stand, pausing them, paying now, answering a halt
+    #[command(visible_alias = "pay")]
+    Payments {
+        #[command(subcommand)]
+        command: money::PaymentsCommand,
+    },
+    /// Look at debts, or at the chain, now and not when it is time
+    Scan {
+        /// What to look at
+        #[arg(value_enum, default_value = "all")]
+        what: money::ScanArg,
+    },
+    /// Pay a hop in advance
+    Prepay(money::PrepayArgs),
+    /// Routes that a circuit to a host could take now, with what a gigabyte costs on each
+    Route(money::RouteArgs),
+    /// The settings that matter while it runs: hops, prices, thresholds, credit
+    Settings,
+    /// Wallets: make, bring back, show; no daemon may run meanwhile, but for show
     Wallet(wallet::WalletArgs),
     /// Stop the daemon, letting open flows finish for a while
     Shutdown {
@@ -309,6 +332,9 @@ async fn perform(
         return doctor::perform(&folder, environment, &mut answer).await;
     }
     if let Command::Wallet(arguments) = &line.command {
+        if wallet::ask_daemon(arguments, &folder, &mut answer).await? {
+            return Ok(code::OK);
+        }
         return wallet::perform(arguments, &folder, &mut answer).map(|()| code::OK);
     }
     let client = Client::of_folder(&folder)?;
@@ -361,6 +387,12 @@ async fn ask(client: &Client, line: &Line, answer: &mut Answer<'_>) -> Result<()
             })
         }
         Command::Bans { command } => bans::perform(command, client, answer).await,
+        Command::Financials(arguments) => money::financials(arguments, client, answer).await,
+        Command::Payments { command } => money::payments(command, client, answer).await,
+        Command::Scan { what } => money::scan(*what, client, answer).await,
+        Command::Prepay(arguments) => money::prepay(arguments, client, answer).await,
+        Command::Route(arguments) => money::route(arguments, client, answer).await,
+        Command::Settings => money::settings(client, answer).await,
         Command::Shutdown { now, no_wait } => {
             let reply = client.shutdown(*now).await?;
             if !no_wait {

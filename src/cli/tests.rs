@@ -126,6 +126,12 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "events",
         "set",
         "bans",
+        "financials",
+        "payments",
+        "scan",
+        "prepay",
+        "route",
+        "settings",
         "shutdown",
         "--json",
         "--data-dir",
@@ -166,6 +172,10 @@ Route found: circuits of 3 hops reach 1 exit.
   circuits    2 own, 5 relayed
   flows       3 open; so far 120 opened, 2 failed, 14 plaintext
   traffic     1.2 MB sent, 80 MB received, 2.1 GB relayed
+  money       Payments are made when debts are over the line.
+  owes        1.5 MASQ to 3 hops, 1 debt over the line
+  is owed     0.85 MASQ by 3 payers, 1 of them banned
+  asks        0.000292413 MASQ for a GB as relay, 0.000586823 MASQ as exit
   memory      23 MB
 
 Neighbours
@@ -222,7 +232,9 @@ fn the_descriptor_stands_alone_on_its_line() {
 
 #[test]
 fn the_doctor_tells_the_worst_first_and_its_exit_code_whether_there_is_a_fault() {
-    let daemon = Daemon::with(FakeNode::new());
+    let mut node = FakeNode::new();
+    node.money = None;
+    let daemon = Daemon::with(node);
     let (code, out, err) = daemon.masq(&["doctor"]);
     assert_eq!((code, err.as_str()), (code::FAULT, ""));
     assert_eq!(
@@ -261,6 +273,7 @@ fn the_doctor_needs_no_daemon() {
         ("MASQ_LISTEN", "127.0.0.1:0"),
         ("MASQ_SOCKS", "off"),
         ("MASQ_HTTP", "off"),
+        ("MASQ_PAYMENTS", "off"),
     ];
     let (code, out, err) = masq(&arguments, &environment);
     assert_eq!((code, err.as_str()), (code::FAULT, ""));
@@ -275,6 +288,29 @@ fn the_doctor_needs_no_daemon() {
         text.lines().all(|line| line.chars().count() <= 100),
         "{text}"
     );
+}
+
+#[test]
+fn wallets_are_shown_by_the_daemon_that_has_them_open() {
+    let daemon = Daemon::with(FakeNode::new());
+    let wallet = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+    for command in [&["wallet", "show"][..], &["wallet", "show", "--verify"]] {
+        let (code, out, err) = daemon.masq(command);
+        assert_eq!(code, code::OK, "{err}");
+        assert!(out.contains(wallet) && out.contains("a key file"), "{out}");
+        assert!(out.contains("none: set one with `masq wallet set-earning`"));
+    }
+    let shown = daemon.shows(&["wallet", "show", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["consuming"], wallet);
+    assert_eq!(
+        (&shown["lock"], &shown["verified"]),
+        (&"key-file".into(), &false.into())
+    );
+    // What changes something says that the daemon must be stopped.
+    let (code, _, err) = daemon.masq(&["wallet", "set-earning", wallet, "--no-password"]);
+    assert_eq!(code, code::TEMPORARY);
+    assert!(err.contains("masq shutdown"), "{err}");
 }
 
 #[test]
@@ -529,3 +565,5 @@ fn a_crashed_daemon_a_wrong_token_and_a_stranger_are_told_apart() {
     assert_eq!(code, code::PROTOCOL);
     assert!(err.contains("not masqd's"), "{err}");
 }
+
+mod money;

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use crate::control::types::Amount;
+
 /// A duration in its two largest units: `3 h 12 min`.
 pub(super) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -31,6 +33,37 @@ pub(super) fn bytes(count: u64) -> String {
         format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
     } else {
         format!("{} {}", tenths / 10, UNITS[unit])
+    }
+}
+
+/// Seconds as a person writes them: `90s`, `30m`, `24h`, `7d`; at least one.
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
+    let mistake = || "write for example 90s, 30m, 24h or 7d".to_owned();
+    let unit = match text.chars().next_back() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => return Err(mistake()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| mistake())?;
+    let seconds = number.checked_mul(unit).filter(|seconds| *seconds > 0);
+    seconds.ok_or_else(mistake)
+}
+
+/// An amount of a chain's coin with its symbol: six decimals, or as many as show three digits.
+pub(super) fn coins(amount: Amount, symbol: &str) -> String {
+    let exact = amount.exact();
+    let Some((whole, part)) = exact.split_once('.') else {
+        return format!("{exact} {}", clean(symbol));
+    };
+    let zeros = part.len() - part.trim_start_matches('0').len();
+    let kept = if whole == "0" { (zeros + 3).max(6) } else { 6 };
+    let part = part[..kept.min(part.len())].trim_end_matches('0');
+    if part.is_empty() {
+        format!("{whole} {}", clean(symbol))
+    } else {
+        format!("{whole}.{part} {}", clean(symbol))
     }
 }
 
@@ -122,6 +155,21 @@ mod tests {
             assert_eq!(bytes(count), text);
         }
         bytes(u64::MAX);
+    }
+
+    #[test]
+    fn coins_show_at_least_three_digits() {
+        for (wei, text) in [
+            (0, "0 ETH"),
+            (306_000_000_000, "0.000000306 ETH"),
+            (3_123_456_789_000_000, "0.003123 ETH"),
+            (1, "0.000000000000000001 ETH"),
+            (2_000_000_000_000_000_001, "2 ETH"),
+            (2_500_000_000_000_000_000, "2.5 ETH"),
+        ] {
+            assert_eq!(coins(Amount(wei), "ETH"), text);
+        }
+        coins(Amount(u128::MAX), "\u{1b}");
     }
 
     #[test]

@@ -89,6 +89,9 @@ pub(super) fn status(status: &Status) -> String {
         let _ = write!(carried, ", {} as exit", bytes(traffic.exited_bytes));
     }
     facts.add("traffic", carried);
+    if let Some(money) = &status.money {
+        super::money::status_facts(&mut facts, money);
+    }
     if let Some(memory) = status.memory_bytes {
         facts.add("memory", bytes(memory));
     }
@@ -465,6 +468,7 @@ pub(super) fn event(event: &Event) -> String {
         Event::CircuitOpened { id, hops } => format!("{id}, {}", count((*hops).into(), "hop")),
         Event::CircuitClosed { id, reason } => format!("{id}: {reason}"),
         Event::SettingsChanged { hops } => format!("hops {hops}"),
+        Event::Money { what } => what.clone(),
         Event::Draining { open_flows } => format!("waiting for {}", count(*open_flows, "flow")),
         Event::Lost { count: lost } => format!("{} not shown", count(*lost, "event")),
     };

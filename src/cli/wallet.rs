@@ -1,5 +1,5 @@
 //! `masq wallet`: makes, brings and shows the wallets of a data folder. Works
-//! on the folder itself, so no daemon may run in it.
+//! on the folder itself, so no daemon may run in it; only `show` asks one.
 
 mod ask;
 mod view;
@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use self::ask::Ask;
 use super::{Answer, Failure, code};
 use crate::{
+    control::Client,
     datadir::{DataDir, DataDirError},
     store::{
         Password, StoreError, Unlock, VaultError,
@@ -44,7 +45,7 @@ question, in this order: the password of the data folder, unless --password-file
 the words, private key or keystore password; then the passphrase, with --passphrase:
   printf '%s\\n' \"$WORDS\" | masq wallet recover --password-file FILE --json
 
-The daemon must be stopped meanwhile: it has the data folder locked.")]
+The daemon must be stopped meanwhile, but for `show`: it has the data folder locked.")]
 pub(super) struct WalletArgs {
     #[command(flatten)]
     access: Access,
@@ -187,6 +188,29 @@ impl From<WalletError> for Failure {
 impl From<VaultError> for Failure {
     fn from(error: VaultError) -> Self {
         WalletError::from(error).into()
+    }
+}
+
+/// `show` while the daemon runs, which has the folder locked: it is asked. `false` when none
+/// answers, or it can't say what is wanted.
+pub(super) async fn ask_daemon(
+    arguments: &WalletArgs,
+    folder: &Path,
+    answer: &mut Answer<'_>,
+) -> Result<bool, Failure> {
+    let WalletCommand::Show { verify } = arguments.command else {
+        return Ok(false);
+    };
+    let Ok(client) = Client::of_folder(folder) else {
+        return Ok(false);
+    };
+    match client.wallets().await {
+        // The daemon opened the key when it started, or left it closed.
+        Ok(view) if view.key_open || !verify => {
+            let shown = view::Shown::of_daemon(folder, view, verify);
+            answer.show(&shown, view::Shown::text).map(|()| true)
+        }
+        _ => Ok(false),
     }
 }
 

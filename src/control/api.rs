@@ -6,9 +6,11 @@
 use futures::future::BoxFuture;
 use tokio::sync::broadcast;
 
+use super::MoneyApi;
+use super::WalletsView;
 use super::types::{
     BanRequest, BanView, CircuitView, ConnectionStatus, DescriptorView, Event, GraphView,
-    SettingsView, ShutdownView, Status, TraceView,
+    RouteRequest, RoutesView, SettingsView, ShutdownView, Status, TraceView,
 };
 use crate::config::Hops;
 use crate::doctor::Report;
@@ -85,6 +87,16 @@ pub trait NodeApi: Send + Sync + 'static {
 
     /// Lifts a ban, given the node's key or how it begins; answers with what was lifted.
     fn unban(&self, node: String) -> BoxFuture<'_, Result<BanView, NodeApiError>>;
+
+    /// Routes that circuits to a destination could take now, with what they would cost. Nothing is
+    /// built. [`NodeApiError::Refused`] for hops or a destination that make no sense, and at a
+    /// node that has no circuits of its own.
+    fn candidates(&self, request: RouteRequest) -> BoxFuture<'_, Result<RoutesView, NodeApiError>>;
+
+    /// The money side; `None` when payments are off.
+    fn money(&self) -> Option<&dyn MoneyApi>;
+    /// Which wallets this node has.
+    fn wallets(&self) -> BoxFuture<'_, Result<WalletsView, NodeApiError>>;
 
     /// Begins to stop: flows may finish within `drain_seconds`, or not at all
     /// when `now`. Returns before the node is down. Calling it twice is fine;

@@ -18,10 +18,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::TcpStream, time::timeout};
 use zeroize::Zeroizing;
 
-use super::types::{
-    BanRequest, BanView, CircuitView, ConnectionStatus, DescriptorView, ErrorBody, Event,
-    GraphView, Health, SettingsChange, SettingsView, ShutdownRequest, ShutdownView, Status,
-    TraceView,
+use super::{
+    WalletsView, payments,
+    types::{
+        BanRequest, BanView, CircuitView, ConnectionStatus, DescriptorView, ErrorBody, Event,
+        Financials, GraphView, Health, MoneyStatus, OrderView, PaymentOrder, PaymentsView,
+        PrepayQuote, PrepayRequest, RouteRequest, RoutesView, ScanKind, ScanRequest, ScanView,
+        Selection, SettingsChange, SettingsView, ShutdownRequest, ShutdownView, Status, TraceView,
+    },
 };
 use crate::{
     datadir::{self, DataDirError},
@@ -270,6 +274,71 @@ impl Client {
         self.ask(Method::DELETE, &path, None::<&()>).await
     }
 
+    /// How it stands with payments, and by which terms.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`]; refused with 404 when payments are off. So for all about money.
+    pub async fn money(&self) -> Result<MoneyStatus, ClientError> {
+        self.get("/v1/money").await
+    }
+
+    /// What is owed either way.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::money`].
+    pub async fn financials(&self, selection: &Selection) -> Result<Financials, ClientError> {
+        let path = format!("/v1/financials{}", payments::query_of(selection));
+        self.get(&path).await
+    }
+
+    /// Payments under way, and the newest `done` final ones, at most 1,000.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::money`].
+    pub async fn payments(&self, done: usize) -> Result<PaymentsView, ClientError> {
+        self.get(&format!("/v1/payments?done={done}")).await
+    }
+
+    /// Orders something about payments.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::money`]; refused where the order makes no sense.
+    pub async fn order_payments(&self, order: &PaymentOrder) -> Result<OrderView, ClientError> {
+        self.ask(Method::POST, "/v1/payments", Some(order)).await
+    }
+
+    /// Looks at debts or at the chain now.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::money`].
+    pub async fn scan(&self, what: ScanKind) -> Result<ScanView, ClientError> {
+        self.ask(Method::POST, "/v1/scan", Some(&ScanRequest { what }))
+            .await
+    }
+
+    /// Pays a hop in advance, or tells what that would come to.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::money`]; refused for a hop that is not known, and for what stands in the way.
+    pub async fn prepay(&self, request: &PrepayRequest) -> Result<PrepayQuote, ClientError> {
+        self.ask(Method::POST, "/v1/prepay", Some(request)).await
+    }
+
+    /// Routes that circuits to a destination could take now.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`]; refused at a node that has no circuits of its own.
+    pub async fn routes(&self, request: &RouteRequest) -> Result<RoutesView, ClientError> {
+        self.ask(Method::POST, "/v1/routes", Some(request)).await
+    }
+
     /// Stops the daemon; returns before it is down.
     ///
     /// # Errors
@@ -300,6 +369,15 @@ impl Client {
             body: response.into_body(),
             buffer: BytesMut::new(),
         })
+    }
+
+    /// Which wallets the node has.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn wallets(&self) -> Result<WalletsView, ClientError> {
+        self.get("/v1/wallets").await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

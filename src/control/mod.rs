@@ -17,12 +17,17 @@ mod bans;
 mod client;
 mod connections;
 mod guard;
+mod money;
+mod payments;
 mod routes;
 mod server;
+mod wallets;
 
 pub use api::{NodeApi, NodeApiError};
 pub use client::{Client, ClientError, EventStream};
+pub use money::MoneyApi;
 pub use server::{Server, ServerError};
+pub use wallets::WalletsView;
 
 /// The description of the API in OpenAPI 3.1, as `GET /v1/openapi.json` serves
 /// it.

@@ -24,10 +24,13 @@ use super::{
     api::NodeApiError,
     bans,
     guard::{self, ApiError},
+    payments,
     server::Shared,
     types::{Event, Health, SettingsChange, ShutdownRequest},
+    wallets,
 };
 use crate::config::Hops;
+use crate::doctor::{Report, judge_money};
 
 /// Largest request body: every body is a few words (guess).
 const MAX_BODY: usize = 16 * 1024;
@@ -59,6 +62,14 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
     ("get", "/v1/bans"),
     ("post", "/v1/bans"),
     ("delete", "/v1/bans/{node}"),
+    ("get", "/v1/money"),
+    ("get", "/v1/financials"),
+    ("get", "/v1/payments"),
+    ("post", "/v1/payments"),
+    ("post", "/v1/scan"),
+    ("post", "/v1/prepay"),
+    ("post", "/v1/routes"),
+    ("get", "/v1/wallets"),
     ("post", "/v1/shutdown"),
     ("get", "/v1/events"),
 ];
@@ -77,6 +88,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/shutdown", post(shutdown))
         .route("/v1/events", get(events))
         .merge(bans::router())
+        .merge(payments::router())
+        .merge(wallets::router())
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_such_route)
         .layer(middleware::from_fn_with_state(
@@ -150,6 +163,13 @@ async fn status(State(shared): Node, RawQuery(query): RawQuery) -> Answer<super:
             neighbour.address = None;
         }
     }
+    if let Some(money) = shared.node.money() {
+        // How the node is has to be told even while money is too busy to answer.
+        status.money = asked(money.status())
+            .await
+            .ok()
+            .map(|money| money.summary());
+    }
     Ok(status)
 }
 
@@ -169,8 +189,15 @@ async fn circuits(State(shared): Node) -> Answer<Vec<super::types::CircuitView>>
     asked(shared.node.circuits()).await
 }
 
-async fn doctor(State(shared): Node) -> Answer<crate::doctor::Report> {
-    asked(shared.node.doctor()).await
+async fn doctor(State(shared): Node) -> Answer<Report> {
+    let Some(money) = shared.node.money() else {
+        return asked(shared.node.doctor()).await;
+    };
+    let (report, facts) = tokio::join!(asked(shared.node.doctor()), asked(money.facts()));
+    let (Json(report), Json(facts)) = (report?, facts?);
+    let mut findings = report.findings;
+    findings.extend(judge_money(&facts));
+    Ok(Json(Report::new(report.running, findings)))
 }
 
 async fn trace(State(shared): Node) -> Answer<super::types::TraceView> {

@@ -7,16 +7,21 @@ use futures::future::{BoxFuture, FutureExt, ready};
 use tokio::sync::broadcast;
 
 use super::{
-    NodeApi, NodeApiError,
+    MoneyApi, NodeApi, NodeApiError, WalletsView,
     types::{
-        BanKind, BanRequest, BanView, CircuitCounts, CircuitState, CircuitView, ConnectionStatus,
-        DescriptorView, EntryLink, Event, FlowCounts, GraphNode, GraphView, HopRole, HopView,
-        JoinProblem, Leg, NeighbourView, OwnLink, ScoreView, SettingsView, ShutdownView, Stage,
-        Status, TraceEntry, TraceKind, TraceRole, TraceView, Traffic,
+        Amount, BanKind, BanRequest, BanView, CircuitCounts, CircuitState, CircuitView,
+        ConnectionStatus, DescriptorView, EntryLink, Event, FlowCounts, GraphNode, GraphView,
+        HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink, RatesView, RouteHopView,
+        RouteRequest, RouteView, RoutesView, ScoreView, SettingsView, ShutdownView, Stage, Status,
+        TraceEntry, TraceKind, TraceRole, TraceView, Traffic,
     },
 };
 use crate::config::Hops;
 use crate::doctor::{Check, Finding, Report};
+
+mod money;
+
+pub(crate) use money::{FakeMoney, books, payments, transaction, wallet};
 
 /// Events that a subscriber may lag behind: small, so that tests see a loss.
 const EVENTS: usize = 4;
@@ -36,6 +41,8 @@ pub(crate) struct FakeNode {
     pub(crate) events: broadcast::Sender<Event>,
     /// Whether `trace` and `descriptor` have something to say.
     pub(crate) tracing: bool,
+    /// The money side, unless payments are off.
+    pub(crate) money: Option<FakeMoney>,
 }
 
 impl FakeNode {
@@ -46,6 +53,7 @@ impl FakeNode {
             shutdowns: Mutex::default(),
             events: broadcast::channel(EVENTS).0,
             tracing: true,
+            money: Some(FakeMoney::default()),
         }
     }
 
@@ -81,7 +89,9 @@ pub(crate) fn circuit() -> CircuitView {
         flows_carried: 12,
         age_seconds: 245,
         sent_bytes: 1_200_000,
+        sent_cells: 900,
         received_bytes: 80_000_000,
+        received_cells: 4_900,
         round_trip_us: Some(1_240),
     }
 }
@@ -166,6 +176,43 @@ pub(crate) fn graph() -> GraphView {
     }
 }
 
+/// Two routes: one within the ceiling, and one above it.
+pub(crate) fn candidates() -> RoutesView {
+    let rates = RatesView::from(&crate::ledger::price::DEFAULT_RATES);
+    let hops = circuit().hops.into_iter().map(|hop| RouteHopView {
+        node: hop.node,
+        role: hop.role,
+        leg: hop.leg,
+        country: hop.country,
+        rates,
+        score: Some(97),
+    });
+    let route = RouteView {
+        hops: hops.collect(),
+        per_ten_thousand: 2_500,
+        download_gigabyte: Some(Amount(1_173_000_000_000_000)),
+        upload_gigabyte: Some(Amount(1_174_000_000_000_000)),
+        latency_ms: Some(86),
+        score: 97,
+        country: Some("CZ".into()),
+        within_ceiling: true,
+    };
+    let dear = RouteView {
+        per_ten_thousand: 0,
+        download_gigabyte: Some(Amount(9_000_000_000_000_000)),
+        latency_ms: None,
+        country: None,
+        within_ceiling: false,
+        ..route.clone()
+    };
+    RoutesView {
+        routes: vec![route, dear],
+        left_out: 3,
+        ceiling: Some(rates),
+        reason: None,
+    }
+}
+
 impl NodeApi for FakeNode {
     fn status(&self) -> BoxFuture<'_, Result<Status, NodeApiError>> {
         let address = |text: &str| text.parse().expect("an address");
@@ -208,6 +255,7 @@ impl NodeApi for FakeNode {
             },
             uptime_seconds: 3 * 3600 + 12 * 60,
             memory_bytes: Some(23_000_000),
+            money: None,
         })
     }
 
@@ -233,6 +281,7 @@ impl NodeApi for FakeNode {
                 ago_seconds: 180,
                 what: "seed 1 refused: it is of another chain\u{1b}[2J".into(),
             }],
+            remembered: vec![key('B')],
         })
     }
 
@@ -316,6 +365,32 @@ impl NodeApi for FakeNode {
             return ready(Err(refused)).boxed();
         }
         now(by_hand(&node, &BanRequest::default()))
+    }
+
+    fn candidates(&self, request: RouteRequest) -> BoxFuture<'_, Result<RoutesView, NodeApiError>> {
+        if request.hops.as_deref() == Some("9") {
+            let refused = NodeApiError::Refused {
+                what: "the number of hops makes no sense".into(),
+                hint: "Give for example 3.".into(),
+            };
+            return ready(Err(refused)).boxed();
+        }
+        let mut view = candidates();
+        view.routes.truncate(request.count.unwrap_or(10));
+        now(view)
+    }
+
+    fn money(&self) -> Option<&dyn MoneyApi> {
+        self.money.as_ref().map(|money| money as &dyn MoneyApi)
+    }
+
+    fn wallets(&self) -> BoxFuture<'_, Result<WalletsView, NodeApiError>> {
+        now(WalletsView {
+            lock: "key-file".into(),
+            consuming: Some("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".into()),
+            earning: None,
+            key_open: true,
+        })
     }
 
     fn shutdown(&self, at_once: bool) -> BoxFuture<'_, Result<ShutdownView, NodeApiError>> {

@@ -15,10 +15,14 @@ use zeroize::Zeroizing;
 use super::{
     connections::MAX_CONNECTIONS,
     routes::ROUTES,
-    testing::{FakeNode, ban, circuit, graph, key},
-    types::{BanRequest, Event, Stage},
+    testing::{FakeNode, ban, books, circuit, graph, key, payments, wallet},
+    types::{
+        Amount, BanRequest, Event, PaymentOrder, PrepayRequest, RouteRequest, ScanKind, Selection,
+        Stage,
+    },
     *,
 };
+use crate::doctor::Check;
 
 const TOKEN: &str = "a token of this test";
 
@@ -189,6 +193,165 @@ async fn bans_are_listed_added_and_lifted() {
         assert_eq!(status, expected, "{method} {path}");
         assert!(answer["error"].is_string(), "{method} {path}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn money_is_told_and_orders_reach_the_node() {
+    let served = Served::by(FakeNode::new()).await;
+    let client = served.client();
+    let money = client.money().await.unwrap();
+    assert_eq!(money.paying.unwrap().wallet, wallet('7'));
+    assert_eq!(client.payments(20).await.unwrap(), payments());
+    assert!(client.payments(0).await.unwrap().done.is_empty());
+    let selection = Selection {
+        payables: true,
+        top: Some(1),
+        ..Selection::default()
+    };
+    let financials = client.financials(&selection).await.unwrap();
+    assert_eq!(financials, selection.of(books()));
+    assert_eq!(financials.payables[0].node, key('D'));
+    let orders = [
+        PaymentOrder::Pause {},
+        PaymentOrder::DryRun { on: true },
+        PaymentOrder::Cancel { nonce: 8 },
+        PaymentOrder::Decide {
+            nonce: 8,
+            paid: true,
+        },
+    ];
+    for order in &orders {
+        client.order_payments(order).await.unwrap();
+    }
+    let asked = served.node.money.as_ref().unwrap();
+    assert_eq!(*asked.orders.lock().unwrap(), orders);
+    let scan = client.scan(ScanKind::Pending).await.unwrap();
+    assert!(scan.begun[0].starts_with("Pending"));
+
+    let request = PrepayRequest {
+        node: "DDDDDDDD".into(),
+        amount: Amount(5),
+        quote: true,
+    };
+    assert!(!client.prepay(&request).await.unwrap().ordered);
+    assert!(asked.prepaid.lock().unwrap().is_empty());
+    let request = PrepayRequest {
+        quote: false,
+        ..request
+    };
+    assert!(client.prepay(&request).await.unwrap().ordered);
+    assert_eq!(*asked.prepaid.lock().unwrap(), [(key('D'), Amount(5))]);
+
+    let request = RouteRequest {
+        host: "example.org:443".into(),
+        hops: None,
+        count: Some(1),
+    };
+    assert_eq!(client.routes(&request).await.unwrap().routes.len(), 1);
+    let status = client.status(false).await.unwrap().money.unwrap();
+    assert_eq!(status.totals, books().totals());
+    let report = client.doctor().await.unwrap();
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|found| found.check == Check::Payments)
+    );
+}
+
+#[tokio::test]
+async fn mistakes_about_money_are_explained() {
+    let served = Served::by(FakeNode::new()).await;
+    for (method, path, body, expected) in [
+        ("GET", "/v1/financials?top=x", "", 400),
+        ("GET", "/v1/financials?min_balance=0.5", "", 400),
+        ("GET", "/v1/payments?done=1001", "", 400),
+        ("GET", "/v1/payments?all=true", "", 400),
+        ("POST", "/v1/payments", "", 400),
+        ("POST", "/v1/payments", "{\"order\": \"steal\"}", 400),
+        (
+            "POST",
+            "/v1/payments",
+            "{\"order\": \"cancel\", \"nonce\": 99}",
+            400,
+        ),
+        ("POST", "/v1/scan", "{\"what\": \"everything\"}", 400),
+        ("POST", "/v1/prepay", "", 400),
+        ("POST", "/v1/prepay", "{\"node\": \"DDDDDDDD\"}", 400),
+        (
+            "POST",
+            "/v1/prepay",
+            "{\"node\": \"DDDDDDDD\", \"amount\": 5}",
+            400,
+        ),
+        (
+            "POST",
+            "/v1/prepay",
+            "{\"node\": \"XXXXXXXX\", \"amount\": \"5\"}",
+            400,
+        ),
+        ("POST", "/v1/routes", "{}", 400),
+        (
+            "POST",
+            "/v1/routes",
+            "{\"host\": \"x\", \"hops\": \"9\"}",
+            400,
+        ),
+        ("DELETE", "/v1/payments", "", 405),
+        ("GET", "/v1/prepay", "", 405),
+    ] {
+        let (status, answer) = served.authorised(method, path, body).await;
+        assert_eq!(status, expected, "{method} {path} {body}");
+        assert!(
+            answer["error"].is_string() && answer["hint"].is_string(),
+            "{path}: {answer}"
+        );
+    }
+    assert!(
+        served
+            .node
+            .money
+            .as_ref()
+            .unwrap()
+            .orders
+            .lock()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_node_without_payments_says_how_to_switch_them_on() {
+    let mut node = FakeNode::new();
+    node.money = None;
+    let served = Served::by(node).await;
+    match served.client().money().await.unwrap_err() {
+        ClientError::Refused { status: 404, body } => {
+            assert!(body.error.contains("Payments are off"));
+            assert!(body.hint.unwrap().contains("`payments = true`"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let routes = [
+        ("GET", "/v1/financials"),
+        ("GET", "/v1/payments"),
+        ("POST", "/v1/payments"),
+        ("POST", "/v1/scan"),
+        ("POST", "/v1/prepay"),
+    ];
+    for (method, path) in routes {
+        assert_eq!(
+            served.authorised(method, path, "").await.0,
+            404,
+            "{method} {path}"
+        );
+    }
+    // What is not about money goes on.
+    let client = served.client();
+    assert_eq!(client.status(false).await.unwrap().money, None);
+    assert!(client.doctor().await.is_ok());
+    let body = "{\"host\": \"example.org\"}";
+    assert_eq!(served.authorised("POST", "/v1/routes", body).await.0, 200);
 }
 
 #[tokio::test]
@@ -423,7 +586,9 @@ fn conforms(value: &Value, schema: &Value, schemas: &Value, at: &str) {
 
 #[tokio::test]
 async fn answers_conform_to_the_description() {
-    let served = Served::by(FakeNode::new()).await;
+    let mut node = FakeNode::new();
+    node.money.as_mut().unwrap().halted = true;
+    let served = Served::by(node).await;
     let description: Value = serde_json::from_str(OPENAPI).unwrap();
     let schemas = &description["components"]["schemas"];
     for (method, path) in ROUTES {
@@ -432,6 +597,9 @@ async fn answers_conform_to_the_description() {
         }
         let body = match (*method, *path) {
             ("patch", _) => "{\"hops\": \"4\"}",
+            ("post", "/v1/payments") => "{\"order\": \"pause\"}",
+            ("post", "/v1/prepay") => "{\"node\": \"DDDDDDDD\", \"amount\": \"1\"}",
+            ("post", "/v1/routes") => "{\"host\": \"example.org\"}",
             ("post", "/v1/bans") => "{\"node\": \"BBBBBBBB\", \"life_seconds\": 60}",
             _ => "",
         };

@@ -14,8 +14,18 @@ use std::{fmt, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 mod bans;
+mod money;
+mod routes;
 
 pub use bans::{BanKind, BanRequest, BanView};
+pub use money::{
+    Amount, AmountError, BalanceView, CreditView, EarningView, EndpointView, FeesView, Financials,
+    HaltView, LeftOut, MoneyBooks, MoneyStatus, MoneySummary, Notice, Order, OrderView, PayState,
+    PayableTotals, PayableView, PayingView, PaymentKind, PaymentOrder, PaymentState, PaymentView,
+    PaymentsView, PrepayQuote, PrepayRequest, Private, RatesView, ReceivableTotals, ReceivableView,
+    ScanKind, ScanRequest, ScanView, Selection, ShareView, TermsView, Totals,
+};
+pub use routes::{MAX_ROUTES, RouteHopView, RouteRequest, RouteView, RoutesView};
 
 /// How many characters of a node key are shown where a person reads them.
 ///
@@ -199,6 +209,10 @@ pub struct Status {
     /// Resident memory, where the system tells it.
     #[serde(default)]
     pub memory_bytes: Option<u64>,
+    /// Money; absent when payments are off. The node itself leaves it out: the control API asks
+    /// [`MoneyApi`](super::MoneyApi) for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub money: Option<MoneySummary>,
 }
 
 /// Answer to `GET /v1/descriptor`.
@@ -243,6 +257,10 @@ pub struct ConnectionStatus {
     /// The latest refusals and failed dials, newest first; at most 16.
     #[serde(default)]
     pub problems: Vec<JoinProblem>,
+    /// Node keys of past neighbours, which this node would ask after a restart;
+    /// best first.
+    #[serde(default)]
+    pub remembered: Vec<String>,
 }
 
 /// What this node itself has seen of another one, in its own circuits. It is
@@ -396,8 +414,14 @@ pub struct CircuitView {
     pub age_seconds: u64,
     /// Payload sent.
     pub sent_bytes: u64,
+    /// Cells that carried it.
+    #[serde(default)]
+    pub sent_cells: u64,
     /// Payload received.
     pub received_bytes: u64,
+    /// Cells that carried it.
+    #[serde(default)]
+    pub received_cells: u64,
     /// Time of the last round of the loop, in microseconds, where one was
     /// measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -587,6 +611,12 @@ pub enum Event {
         /// Hops of circuits built from now on.
         hops: String,
     },
+    /// Something happened to money: a payment, a ban for a debt, a halt. At chain's pace, so some
+    /// per hour.
+    Money {
+        /// One sentence, without any wallet.
+        what: String,
+    },
     /// The daemon is stopping.
     Draining {
         /// Flows it waits for.
@@ -613,6 +643,7 @@ impl Event {
             Self::CircuitOpened { .. } => "circuit-opened",
             Self::CircuitClosed { .. } => "circuit-closed",
             Self::SettingsChanged { .. } => "settings-changed",
+            Self::Money { .. } => "money",
             Self::Draining { .. } => "draining",
             Self::Lost { .. } => "lost",
         }

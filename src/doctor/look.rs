@@ -8,9 +8,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+use crate::safe::CLEAR_FILES;
 
 /// Files in the data folder that nobody else may read.
-const SECRETS: &[&str] = &["node.key", "control.token", "state.json", "control.json"];
+const SECRETS: &[&str] = &[
+    "control.token",
+    "control.json",
+    "vault.json",
+    "store.key",
+    "node.redb",
+    "money.redb",
+    "consuming.json",
+];
 
 /// What was found of the data folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +57,7 @@ impl Folder {
         ) {
             return unusable(&error.into());
         }
-        for name in SECRETS {
+        for name in SECRETS.iter().chain(&CLEAR_FILES) {
             let file = path.join(name);
             let Ok(found) = fs::metadata(&file) else {
                 continue;

@@ -6,6 +6,7 @@
 //! | this file | what a report is; it travels over the control API |
 //! | `judge` | facts in, findings out (pure) |
 //! | `joining` | the same, for neighbours, routes and exits |
+//! | `money` | the same, for payments |
 //! | `look` | facts about this machine: data folder, open files, ports |
 //! | `offline` | what can be said of a node that does not run |
 //!
@@ -15,6 +16,7 @@
 mod joining;
 mod judge;
 pub mod look;
+mod money;
 pub mod offline;
 
 use std::fmt;
@@ -28,6 +30,8 @@ use crate::config::Mode;
 use crate::reach::MappingState;
 
 pub use judge::judge;
+pub(crate) use money::after as after_halt;
+pub use money::{MoneyFacts, judge as judge_money};
 
 /// What a finding is about, in the order of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +60,16 @@ pub enum Check {
     Exits,
     /// Whether there is a route.
     Route,
+    /// The endpoints of the chain.
+    Chain,
+    /// The wallet that pays.
+    ConsumingWallet,
+    /// The wallet that is paid.
+    EarningWallet,
+    /// Whether payments are made.
+    Payments,
+    /// Whether rates, thresholds, limits and fees fit together.
+    Terms,
     /// The DNS servers of an exit.
     Resolver,
     /// The data folder.
@@ -78,6 +92,11 @@ impl fmt::Display for Check {
             Self::EntryLink => "entry link",
             Self::Exits => "exits",
             Self::Route => "route",
+            Self::Chain => "chain",
+            Self::ConsumingWallet => "paying wallet",
+            Self::EarningWallet => "earnings",
+            Self::Payments => "payments",
+            Self::Terms => "terms",
             Self::Resolver => "resolver",
             Self::DataFolder => "data folder",
             Self::OpenFiles => "open files",

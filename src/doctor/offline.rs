@@ -86,7 +86,20 @@ pub(super) fn daemon(folder: &Path, silence: &Silence) -> Finding {
 }
 
 fn neighbours(config: &Config, folder: &Path) -> Finding {
-    let remembered = crate::datadir::read_remembered(folder);
+    let remembered = match crate::safe::peek(config, folder) {
+        Ok(remembered) => remembered,
+        Err(error) => {
+            let text = error.to_string();
+            return Finding::fault(
+                Check::DataFolder,
+                format!(
+                    "What is kept in the data folder can't be opened: {}.",
+                    text.trim_end_matches('.')
+                ),
+                "Until that is done, `masqd` does not start.",
+            );
+        }
+    };
     let known = config.neighbours.len() + remembered.map_or(0, |state| state.neighbours.len());
     if !config.mode.joins() {
         return Finding::ok(Check::Neighbours, "In mode zero-hop none are needed.");

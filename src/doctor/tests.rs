@@ -564,8 +564,9 @@ async fn a_node_that_does_not_run_is_looked_at_from_outside() {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let busy = taken.local_addr().unwrap();
-    let settings =
-        format!("chain = \"dev\"\nlisten = [\"{busy}\"]\nsocks = \"off\"\nhttp = \"off\"\n");
+    let settings = format!(
+        "chain = \"dev\"\npayments = false\nlisten = [\"{busy}\"]\nsocks = \"off\"\nhttp = \"off\"\n"
+    );
     std::fs::write(path.join("config.toml"), settings).unwrap();
     let nowhere = crate::config::Environment::from_iter([("HOME", "/nonexistent")]);
     let report = offline::report(path, &nowhere, &Silence::NotRunning).await;

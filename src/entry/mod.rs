@@ -18,6 +18,8 @@ mod socks;
 mod stats;
 mod target;
 
+pub(crate) use target::parse_host;
+
 use std::fmt;
 use std::net::IpAddr;
 

@@ -18,7 +18,7 @@ pub(super) struct Target {
 /// The text names no host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a host name or address")]
-pub(super) struct BadHost;
+pub(crate) struct BadHost;
 
 impl Target {
     /// The request that opens a connection there.
@@ -37,7 +37,7 @@ impl Target {
 ///
 /// [`BadHost`] when it is empty, too long, or has characters that occur in no
 /// name; whether the name exists is for the exit to find out.
-pub(super) fn parse_host(text: &str) -> Result<Host, BadHost> {
+pub(crate) fn parse_host(text: &str) -> Result<Host, BadHost> {
     if let Some(inner) = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))

@@ -8,19 +8,13 @@ use zeroize::Zeroizing;
 
 use super::super::text::{Facts, clean};
 use crate::{
+    control::WalletsView,
     store::vault::{KEY_FILE, Lock},
     wallet::{KEYSTORE, Kept, Written},
 };
 
 fn shown(address: Address) -> String {
     address.to_checksum(None)
-}
-
-fn lock_name(lock: Lock) -> &'static str {
-    match lock {
-        Lock::Password => "password",
-        Lock::KeyFile => "key-file",
-    }
 }
 
 /// A wallet that was made or brought.
@@ -89,7 +83,7 @@ impl Made {
 pub(super) struct Shown {
     data_dir: PathBuf,
     /// `password` or `key-file`; nothing where nothing was made yet.
-    lock: Option<&'static str>,
+    lock: Option<String>,
     consuming: Option<String>,
     earning: Option<String>,
     /// Whether the key was opened and belongs to the address.
@@ -116,17 +110,29 @@ impl Shown {
     ) -> Self {
         Self {
             data_dir: folder.to_owned(),
-            lock: Some(lock_name(lock)),
+            lock: Some(lock.as_str().to_owned()),
             consuming: consuming.map(shown),
             earning: earning.map(shown),
             verified: verified && consuming.is_some(),
         }
     }
 
+    /// What the daemon of that folder says, which has it open.
+    pub(super) fn of_daemon(folder: &Path, view: WalletsView, verified: bool) -> Self {
+        Self {
+            data_dir: folder.to_owned(),
+            lock: Some(view.lock),
+            consuming: view.consuming,
+            earning: view.earning,
+            verified,
+        }
+    }
+
     pub(super) fn text(&self) -> String {
         let mut facts = Facts::default();
-        let or =
-            |wallet: &Option<String>, none: &str| wallet.clone().unwrap_or_else(|| none.into());
+        let or = |wallet: &Option<String>, none: &str| {
+            (wallet.as_deref()).map_or_else(|| none.to_owned(), clean)
+        };
         facts.add(
             "consuming wallet",
             or(
@@ -145,7 +151,7 @@ impl Shown {
             facts.add("key", "there, and it belongs to the consuming wallet");
         }
         facts.add("data folder", self.data_dir.display().to_string());
-        if let Some(lock) = self.lock {
+        if let Some(lock) = &self.lock {
             facts.add(
                 "protected by",
                 if lock == "password" {
@@ -223,7 +229,7 @@ pub(super) struct LockChanged {
 impl LockChanged {
     pub(super) fn new(lock: Lock) -> Self {
         Self {
-            lock: lock_name(lock),
+            lock: lock.as_str(),
         }
     }
 
