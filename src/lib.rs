@@ -4,11 +4,12 @@
 //! A request enters at [`entry`], gets a route from [`routing`], crosses the
 //! mesh in a circuit (crate `masq-cores`) and leaves it at [`exit`] on another
 //! node. [`ledger`] has the books of what is owed for it, [`chain`] pays it, and
-//! [`wallet`] holds the keys; what has to outlive the daemon is in the [`store`],
-//! the ledger among it ([`books`]).
+//! [`wallet`] holds the keys; what has to outlive the daemon is in the [`store`]:
+//! the ledger ([`books`]) and what the node remembers ([`safe`]).
 //! [`node`] owns the libp2p Swarm and joins these parts; [`config`],
 //! [`control`] and [`telemetry`] are what an operator sees of it.
 
+mod billing;
 pub mod books;
 pub mod chain;
 pub mod cli;
@@ -24,6 +25,7 @@ pub mod node;
 pub mod pipe;
 pub mod reach;
 pub mod routing;
+pub mod safe;
 pub mod store;
 pub mod telemetry;
 pub mod wallet;

@@ -6,6 +6,7 @@
 //! | `paying` | circuits of this node's own: promises to hops, what they are owed |
 //! | `telling` | what the chain, the payments and the settlement protocol tell each other |
 //! | `prepaying` | advances that are made without asking, within the user's budget |
+//! | `api` | what the operator is told and may order |
 //! | `restore` | the accounts of the protocol as a start finds them |
 //! | `starting` | from the configuration to books that run |
 //! | `map` | one thing under the names of four crates |
@@ -18,6 +19,7 @@
 //! Not here: what circuits are (`masq-cores`), what is signed (`masq-settlement`), what limits and
 //! thresholds mean (`crate::ledger`), how payments are made (`crate::chain`).
 
+mod api;
 mod map;
 mod paying;
 mod prepaying;
@@ -28,7 +30,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -39,24 +41,31 @@ use masq_settlement::state::Found;
 use masq_settlement::{Domain, NodeKey, Refusal, Settlement, Signer};
 use tokio::time::{MissedTickBehavior, interval};
 
+use self::api::Happened;
 use self::paying::PayingCircuit;
 use self::serving::Serving;
 use crate::chain::driver::{Beside, Money};
 use crate::chain::provider::Provider;
 use crate::ledger::{Payee, PrepayBudget};
 
-pub(crate) use self::starting::{StartMoney, start};
+pub(crate) use self::api::TermsOf;
+pub(crate) use self::starting::{MoneyError, StartMoney, start};
 
 /// How often counters are booked. What a crash may cost is a second of usage, writing included.
 const BOOK_EVERY: Duration = Duration::from_millis(500);
 /// Refusals that are remembered for the user. Guess.
 const MAX_REFUSALS: usize = 32;
+/// Notices about payments that are kept (from the control API's description).
+const MAX_NOTICES: usize = 16;
 
 /// What nodes ask for, by their records.
 pub(crate) trait Prices: Send + Sync {
     /// A node's rates, and where it wants its money; no wallet where it asks for nothing. `None`
     /// for a node that is not known.
     fn of(&self, node: &masq_cores::NodeKey) -> Option<(RatePack, Option<Address>)>;
+
+    /// The nodes that are known.
+    fn known(&self) -> BTreeSet<masq_gossip::NodeKey>;
 }
 
 /// A hop that refused to serve, in words for the user.
@@ -75,12 +84,14 @@ pub(crate) struct Refusing {
 pub(crate) struct Billing(Arc<Inner>);
 
 struct Inner {
+    this: Weak<Self>,
     me: NodeKey,
     domain: Domain,
     /// The node's own prices: nothing below is served.
     floor: masq_settlement::RatePack,
-    /// Whether this node is paid for what it carries.
-    earns: bool,
+    /// Where this node is paid for what it carries, if it is.
+    earning: Option<Address>,
+    terms: TermsOf,
     /// The consuming wallet.
     signer: Option<Arc<dyn Signer>>,
     settlement: Settlement,
@@ -95,6 +106,8 @@ struct Inner {
     /// Transfers to this node that the chain shows, as far as they are of interest.
     seen: Mutex<HashMap<(Address, B256), Found>>,
     refusals: Mutex<VecDeque<Refusing>>,
+    /// What happened to payments lately, the latest first.
+    happened: Mutex<VecDeque<Happened>>,
 }
 
 /// Circuits that run.
@@ -145,9 +158,24 @@ impl Inner {
         }
     }
 
+    /// Keeps a sentence for the operator. The same one is kept once.
+    fn note(&self, what: String) {
+        let mut happened = self.happened.lock().unwrap_or_else(PoisonError::into_inner);
+        happened.retain(|known| known.what != what);
+        happened.push_front(Happened {
+            what,
+            at: Instant::now(),
+        });
+        happened.truncate(MAX_NOTICES);
+    }
+
     /// A hop does not serve this node, and says why.
     fn on_refused(&self, hop: NodeKey, payee: Option<Payee>, refusal: Refusal) {
         let why = map::in_words(&refusal);
+        self.note(format!(
+            "Node {} refused to serve: {why}.",
+            masq_gossip::NodeKey::from(hop.0).short()
+        ));
         tracing::info!(hop = ?hop, reason = %refusal.reason, "a hop refuses to serve");
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         refusals.retain(|known| known.node != hop.0);
@@ -171,24 +199,15 @@ impl Billing {
         let _ = self.0.prices.set(prices);
     }
 
-    /// The books of the settlement protocol, for its behaviour.
-    pub(crate) fn settlement(&self) -> &Settlement {
-        &self.0.settlement
+    /// The settlement protocol over direct links; what comes out of it goes to
+    /// [`Billing::on_output`].
+    pub(crate) fn behaviour(&self) -> masq_settlement::Behaviour {
+        masq_settlement::Behaviour::new(self.0.settlement.clone(), self.wallet())
     }
 
     /// The consuming wallet, if there is one.
     pub(crate) fn wallet(&self) -> Option<Address> {
         self.0.signer.as_ref().map(|signer| signer.address())
-    }
-
-    /// Payments, payables and receivables.
-    pub(crate) fn money(&self) -> &Money {
-        &self.0.money
-    }
-
-    /// The endpoints.
-    pub(crate) fn provider(&self) -> &Arc<Provider> {
-        &self.0.provider
     }
 
     /// Who refused this node lately, the latest first.
@@ -223,7 +242,7 @@ impl Billing {
 
 impl Gate for Billing {
     fn admit(&self, asked: &Asked<'_>) -> Result<Arc<dyn Served>, Refused> {
-        if !self.0.earns {
+        if self.0.earning.is_none() {
             return Ok(Arc::new(()));
         }
         Ok(self.0.admit(asked)?)

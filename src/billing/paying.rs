@@ -8,7 +8,7 @@ use masq_settlement::auth::{KIND_ROUTE_AUTH, RouteAuth};
 use masq_settlement::state::{Input, Terms};
 use masq_settlement::{CircuitId, CircuitRef, Message, NodeKey, Party, Wei};
 
-use super::{Inner, map};
+use super::{Inner, Prices, map};
 use crate::ledger::Payee;
 
 /// Most that a circuit may cost is the price of so many body bytes at its rates. Guess: ten
@@ -52,11 +52,21 @@ impl Inner {
         self: &Arc<Self>,
         hops: &[PaidHop],
     ) -> Result<Arc<PayingCircuit>, Unpaid> {
+        let prices = self
+            .prices()
+            .ok_or_else(|| Unpaid("no prices are known yet".into()))?;
+        self.promise(prices.as_ref(), hops)
+    }
+
+    pub(super) fn promise(
+        self: &Arc<Self>,
+        prices: &dyn Prices,
+        hops: &[PaidHop],
+    ) -> Result<Arc<PayingCircuit>, Unpaid> {
         let hop = |hop: &PaidHop| {
             let node = map::node(&hop.node);
-            let (rates, wallet) = self
-                .prices()
-                .and_then(|prices| prices.of(&hop.node))
+            let (rates, wallet) = prices
+                .of(&hop.node)
                 .ok_or_else(|| Unpaid(format!("{node:?} is not known any more")))?;
             let rates = map::rates(&rates);
             let terms = Terms {
@@ -217,9 +227,7 @@ impl Paying for PayingCircuit {
         else {
             return Vec::new();
         };
-        billing
-            .settlement
-            .say_slot(&Party::Hop(hop.node), &circuit)
+        billing.settlement.say_slot(&Party::Hop(hop.node), &circuit)
     }
 
     fn refused(&self, hop: usize, code: FailureCode, detail: &[u8]) {

@@ -8,7 +8,6 @@ use masq_settlement::{NodeKey, Reason, Refusal, Wei};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Billing, Inner};
-use crate::chain::engine::TRANSFER_GAS;
 use crate::ledger::fit::least_payment;
 use crate::ledger::{Payee, PrepayPolicy};
 
@@ -75,11 +74,7 @@ impl Inner {
         let Some(fees) = self.provider.fees().await else {
             return;
         };
-        let gas = u128::from(TRANSFER_GAS);
-        let fee = gas
-            .saturating_mul(fees.base.saturating_add(fees.tip))
-            .saturating_add(fees.data);
-        policy.least = least_payment(fee, self.token_price);
+        policy.least = least_payment(fees.of_transfer(), self.token_price);
         if let Some(amount) = policy.decide(remaining, ahead, today) {
             let _ = self.money.prepay(payee, amount).await;
         }

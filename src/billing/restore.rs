@@ -95,7 +95,8 @@ pub(super) fn accounts(
         *paid = paid.saturating_add(row.paid);
     }
     for HopRow(mut books) in load::<HopRow>(journal, Table::HopAccounts)? {
-        heal_hop(&mut books, sums.get(&books.hop).copied());
+        let sum = sums.get(&books.hop).copied();
+        heal_hop(&mut books, sum);
         if machine.restore_hop(now, books).is_err() {
             tracing::warn!(target: "masq::ledger", "there are more hops' accounts than there is room for");
         }
@@ -111,7 +112,9 @@ fn heal_payer(books: &mut PayerBooks, receivables: &Receivables, transfers: &Tra
         (*payer == books.payer).then_some((*transaction, *amount))
     };
     books.provisional = transfers.provisional.iter().filter_map(of_payer).collect();
-    books.provisional.truncate(masq_settlement::state::limits::MAX_PROVISIONAL);
+    books
+        .provisional
+        .truncate(masq_settlement::state::limits::MAX_PROVISIONAL);
     if let Some(counted) = transfers.counted.get(&books.payer) {
         books.counted.clone_from(counted);
     }

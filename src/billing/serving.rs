@@ -128,9 +128,9 @@ impl Serving {
         match self.refill(&billing, &mut state, left) {
             Ok(left) => {
                 let bytes = over.bytes.saturating_add(back.bytes);
-                running.mark(bytes.saturating_add(self.bytes_for(left)));
+                running.set_mark(bytes.saturating_add(self.bytes_for(left)));
             }
-            Err(why) => running.end(&refused(why)),
+            Err(why) => running.end(refused(why)),
         }
     }
 
@@ -220,21 +220,23 @@ impl Serving {
     /// Ends it, because it has come to cost more than its authorisation allows.
     pub(super) fn end_over_spend(&self) {
         if let Some(running) = &self.state().running {
-            running.end(&refused(Reason::OverLimit.into()));
+            running.end(refused(Reason::OverLimit.into()));
         }
     }
 }
 
 impl Served for Serving {
     fn begun(&self, running: Running) {
+        let me = self.me.clone();
+        running.call_at_marks(move || {
+            if let Some(me) = me.upgrade() {
+                me.book();
+            }
+        });
         self.state().running = Some(running);
         if let Some(billing) = self.billing.upgrade() {
             billing.open().serving.push(self.me.clone());
         }
-        self.book();
-    }
-
-    fn reached(&self) {
         self.book();
     }
 

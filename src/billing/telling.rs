@@ -75,15 +75,38 @@ impl Inner {
                 self.tell_hops(&payment, what);
             }
             engine::Event::Halted(why) => {
+                self.note(format!("Payments are halted: {why}."));
                 tracing::error!(target: "masq::chain", "payments are halted: {why}");
             }
             engine::Event::Short { waiting, .. } => {
+                self.note(format!(
+                    "{waiting} debts wait because the wallet that pays has too little."
+                ));
                 tracing::warn!(target: "masq::chain", waiting, "the consuming wallet's balance is too low to pay every debt; fund it");
             }
             engine::Event::GasTooDear { .. } => {
+                self.note("Gas is dearer than the cap; payments wait.".into());
                 tracing::warn!(target: "masq::chain", "gas is dearer than the cap; payments wait");
             }
-            engine::Event::Refused(why) => tracing::warn!(target: "masq::chain", why, "refused"),
+            engine::Event::WouldPay { payees, amount, .. } => self.note(format!(
+                "Dry run: {} would be paid to {payees} hops.",
+                crate::ledger::Tokens(amount)
+            )),
+            engine::Event::NotWorthItsFee { value, .. } => self.note(format!(
+                "A debt of {} waits: it is not worth its fee yet.",
+                crate::ledger::Tokens(value)
+            )),
+            engine::Event::DayCap { spent } => self.note(format!(
+                "Payments wait for tomorrow: {} were paid today, which is the cap.",
+                crate::ledger::Tokens(spent)
+            )),
+            engine::Event::Stuck { nonce } => self.note(format!(
+                "Payment {nonce} waits longer than it should, and its fee can't be raised within the caps."
+            )),
+            engine::Event::Refused(why) => {
+                self.note(format!("Refused: {why}."));
+                tracing::warn!(target: "masq::chain", why, "refused");
+            }
             _ => {}
         }
     }

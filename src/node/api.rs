@@ -4,6 +4,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use alloy_primitives::Address;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use masq_cores::pool::{CircuitInfo, Pool};
@@ -11,18 +12,20 @@ use masq_gossip::{Descriptor, Host, LinkInfo, NodeKey};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::bans::{self, BanCommand};
-use super::routes::Routes;
+use super::routes::{Asked, Routes};
 use super::share::Share;
 use super::swarm::{Command, entry_link, stage_view};
 use super::trace::Trace;
 use super::view::View;
+use crate::billing::Billing;
 use crate::config::{Config, Hops};
 use crate::control::types::{
     BanRequest, BanView, CircuitState, CircuitView, ConnectionStatus, DescriptorView, Event,
     FlowCounts, GraphNode, GraphView, HopRole, HopView, JoinProblem, Leg, NeighbourView, OwnLink,
-    ScoreView, SettingsView, ShutdownView, Stage, Status, TraceView, Traffic,
+    RouteRequest, RoutesView, ScoreView, SettingsView, ShutdownView, Stage, Status, TraceView,
+    Traffic,
 };
-use crate::control::{NodeApi, NodeApiError};
+use crate::control::{MoneyApi, NodeApi, NodeApiError, WalletsView};
 use crate::daemon::Stop;
 use crate::datadir::DataDir;
 use crate::doctor::Report;
@@ -30,6 +33,9 @@ use crate::entry::EntryHandle;
 use crate::exit::{Exit, Resolve};
 use crate::reach::MappingState;
 use crate::routing::{HopRange, NodeScore};
+use crate::safe::Safe;
+use crate::store::StoreError;
+use crate::wallet;
 
 /// Everything the answers are made of.
 pub(crate) struct Api {
@@ -48,8 +54,11 @@ pub(crate) struct Api {
     pub(crate) stop: Stop,
     pub(crate) started: Instant,
     pub(crate) data: Arc<DataDir>,
+    pub(crate) safe: Safe,
     /// Where this node asks for names, if it does.
     pub(crate) resolver: Option<Arc<dyn Resolve>>,
+    /// What circuits are paid by, where they are.
+    pub(crate) billing: Option<Billing>,
 }
 
 impl Api {
@@ -111,6 +120,8 @@ impl Api {
             .count();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let round = info.circuit.last_round();
+        let sent = info.circuit.carried(masq_cores::Leg::Over);
+        let received = info.circuit.carried(masq_cores::Leg::Back);
         CircuitView {
             id: info.circuit.id().0,
             state: if info.retiring {
@@ -123,8 +134,10 @@ impl Api {
             flows: count(info.flows),
             flows_carried: info.flows_opened,
             age_seconds: info.age.as_secs(),
-            sent_bytes: info.circuit.carried(masq_cores::Leg::Over).bytes,
-            received_bytes: info.circuit.carried(masq_cores::Leg::Back).bytes,
+            sent_bytes: sent.bytes,
+            sent_cells: sent.cells,
+            received_bytes: received.bytes,
+            received_cells: received.cells,
             round_trip_us: (round.count > 0)
                 .then(|| u64::try_from(round.took.as_micros()).unwrap_or(u64::MAX)),
         }
@@ -172,6 +185,7 @@ impl Api {
             },
             uptime_seconds: self.started.elapsed().as_secs(),
             memory_bytes: crate::telemetry::resident_memory(),
+            money: None,
         }
     }
 
@@ -237,6 +251,9 @@ impl Api {
                     what: what.clone(),
                 })
                 .collect(),
+            remembered: (self.safe.memory.remembered().neighbours.into_iter())
+                .map(|past| past.node)
+                .collect(),
         }
     }
 
@@ -279,13 +296,18 @@ impl Api {
         }
     }
 
-    async fn change_hops(&self, hops: Hops) -> Result<SettingsView, NodeApiError> {
+    fn must_originate(&self) -> Result<(), NodeApiError> {
         if self.pool.is_none() {
             return Err(NodeApiError::Refused {
                 what: format!("A node in mode {} builds no circuits.", self.config.mode),
                 hint: "Choose another `mode`, and start it again.".into(),
             });
         }
+        Ok(())
+    }
+
+    async fn change_hops(&self, hops: Hops) -> Result<SettingsView, NodeApiError> {
+        self.must_originate()?;
         self.routes.set_hops(hop_range(hops));
         // Circuits that are ready have the old length.
         if let Some(pool) = &self.pool {
@@ -391,6 +413,29 @@ impl NodeApi for Api {
         .boxed()
     }
 
+    fn wallets(&self) -> BoxFuture<'_, Result<WalletsView, NodeApiError>> {
+        async {
+            let safe = self.safe.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                let noted = wallet::noted(&safe.node_store)?;
+                let shown = |address: Address| address.to_checksum(None);
+                Ok::<_, StoreError>(WalletsView {
+                    lock: safe.lock.as_str().to_owned(),
+                    consuming: noted.consuming.map(shown),
+                    earning: safe.wallets.earning.map(shown),
+                    key_open: safe.wallets.consuming.is_some(),
+                })
+            });
+            // Only the end of the runtime cuts it short.
+            let read = read.await.map_err(|_| NodeApiError::Stopping)?;
+            read.map_err(|error| NodeApiError::Refused {
+                what: format!("The wallets can't be read: {error}."),
+                hint: "Look at the log, and start the daemon again.".into(),
+            })
+        }
+        .boxed()
+    }
+
     fn trace(&self) -> BoxFuture<'_, Result<TraceView, NodeApiError>> {
         async {
             match &self.trace {
@@ -428,6 +473,23 @@ impl NodeApi for Api {
 
     fn unban(&self, node: String) -> BoxFuture<'_, Result<BanView, NodeApiError>> {
         async { bans::ask(&self.commands, |answer| BanCommand::Lift(node, answer)).await? }.boxed()
+    }
+
+    fn candidates(&self, request: RouteRequest) -> BoxFuture<'_, Result<RoutesView, NodeApiError>> {
+        async move {
+            self.must_originate()?;
+            let asked = Asked::parse(&request)?;
+            let routes = self.routes.clone();
+            let look = tokio::task::spawn_blocking(move || routes.candidates(&asked));
+            look.await.map_err(|_| NodeApiError::Stopping)
+        }
+        .boxed()
+    }
+
+    fn money(&self) -> Option<&dyn MoneyApi> {
+        self.billing
+            .as_ref()
+            .map(|billing| billing as &dyn MoneyApi)
     }
 
     fn shutdown(&self, now: bool) -> BoxFuture<'_, Result<ShutdownView, NodeApiError>> {

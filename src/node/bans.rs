@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::swarm::{Command, Loop};
 use crate::control::NodeApiError;
 use crate::control::types::{BanKind, BanRequest, BanView, Event, SHORT_KEY};
-use crate::datadir::StoredBan;
+use crate::safe::StoredBan;
 
 type Answer = oneshot::Sender<Result<BanView, NodeApiError>>;
 
@@ -81,7 +81,7 @@ impl Loop {
     fn known_nodes(&self) -> BTreeSet<NodeKey> {
         let gossip = &self.swarm.behaviour().gossip;
         let picture = gossip.neighbourhood();
-        let past = self.data.remembered().neighbours;
+        let past = self.memory.remembered().neighbours;
         let seen = picture.records().map(|record| record.node());
         let links = picture.links().iter().map(|link| link.node);
         let banned = gossip.bans().into_iter().map(|ban| ban.node);
@@ -113,7 +113,7 @@ impl Loop {
             masq_gossip::Event::Accused => self.problem(
                 "Another node signs records with this node's key, and the others will ban that \
                  key for a day. Stop whatever else runs with a copy of this data folder; if the \
-                 key was stolen, move node.key away and start as a new node."
+                 key was stolen, start as a new node, with a data folder of its own."
                     .into(),
             ),
             _ => {}
@@ -124,7 +124,8 @@ impl Loop {
     /// takes as long as a small file takes.
     fn store_bans(&self, bans: &[Ban]) {
         let bans: Vec<StoredBan> = bans.iter().map(to_stored).collect();
-        let stored = tokio::task::block_in_place(|| self.data.remember(|state| state.bans = bans));
+        let stored =
+            tokio::task::block_in_place(|| self.memory.remember(|state| state.bans = bans));
         if let Err(error) = stored {
             tracing::warn!(%error, "bans could not be stored; they hold until the daemon stops");
         }
@@ -154,7 +155,11 @@ pub(crate) async fn renew_circuits(pool: Pool, mut events: broadcast::Receiver<E
 }
 
 /// The node that somebody means. `who` says among whom it was looked for.
-fn find(text: &str, among: &BTreeSet<NodeKey>, who: &str) -> Result<NodeKey, NodeApiError> {
+pub(crate) fn find(
+    text: &str,
+    among: &BTreeSet<NodeKey>,
+    who: &str,
+) -> Result<NodeKey, NodeApiError> {
     let refused = |what: String, hint: &str| {
         Err(NodeApiError::Refused {
             what,

@@ -59,7 +59,7 @@ impl Api {
             neighbours: links.len(),
             entries: entries.count(),
             seeds: config.neighbours.len(),
-            remembered: self.data.remembered().neighbours.len(),
+            remembered: self.safe.memory.remembered().neighbours.len(),
             attempts: (view.attempts.iter())
                 .map(|(node, why)| (node.short().to_string(), why.clone()))
                 .collect(),

@@ -1,6 +1,6 @@
 //! From the neighbourhood as gossip knows it to the graph as routing wants it.
 
-use masq_gossip::{Neighbourhood, Record};
+use masq_gossip::{Neighbourhood, RatePack, Record};
 
 use crate::routing::{Graph, NodeInfo, Rates};
 
@@ -31,6 +31,16 @@ impl From<&Neighbourhood> for Graph {
     }
 }
 
+/// A rate pack as routing knows it.
+pub(crate) fn rates(pack: &RatePack) -> Rates {
+    Rates {
+        routing_byte: pack.routing_byte,
+        routing_package: pack.routing_package,
+        exit_byte: pack.exit_byte,
+        exit_package: pack.exit_package,
+    }
+}
+
 fn info(record: &Record) -> NodeInfo {
     NodeInfo {
         onion: record.onion,
@@ -38,12 +48,7 @@ fn info(record: &Record) -> NodeInfo {
         exits: record.roles.exits,
         listed_links: u8::try_from(record.neighbours.len()).unwrap_or(u8::MAX),
         country: record.country,
-        rates: Rates {
-            routing_byte: record.rates.routing_byte,
-            routing_package: record.rates.routing_package,
-            exit_byte: record.rates.exit_byte,
-            exit_package: record.rates.exit_package,
-        },
+        rates: rates(&record.rates),
         // A summary that can't be read says nothing: the exit itself still applies its policy.
         ports: record.policy.parse().unwrap_or_default(),
     }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::routes::Routes;
 use super::view::View;
+use crate::billing::Billing;
 use crate::entry::{Isolation, Mesh, OpenError, Tunnel};
 use crate::routing::HostId;
 
@@ -42,6 +43,8 @@ pub(crate) struct PooledMesh {
     pub(crate) view: watch::Receiver<View>,
     /// Cancelled once the node takes no new flows.
     pub(crate) draining: CancellationToken,
+    /// Who knows why hops refuse.
+    pub(crate) billing: Option<Billing>,
 }
 
 /// How long after the last route was lost, or the first neighbour found, one is waited for (guess:
@@ -174,6 +177,23 @@ impl PooledMesh {
         in_motion && matches!(timeout(ROUTE_GAP, found).await, Ok(Ok(_)))
     }
 
+    /// Why no circuit came up; with what a hop said that refused to serve meanwhile.
+    fn in_words(&self, error: &PoolError) -> String {
+        let refusals = self.billing.as_ref().map(Billing::refusals);
+        let recent = refusals.into_iter().flatten();
+        let recent = recent
+            .filter(|refusal| refusal.at.elapsed() < OPEN_TIMEOUT)
+            .max_by_key(|refusal| refusal.at);
+        match recent {
+            Some(refusal) => format!(
+                "{error}; node {} refuses to serve: {}",
+                hex::encode(&refusal.node[..4]),
+                refusal.why
+            ),
+            None => error.to_string(),
+        }
+    }
+
     async fn attempt(
         &self,
         request: &FlowRequest,
@@ -194,7 +214,7 @@ impl PooledMesh {
                 }
                 Err(PoolError::Shutdown) => return Err(OpenError::ShuttingDown),
                 Err(error) => {
-                    let reason = error.to_string();
+                    let reason = self.in_words(&error);
                     return Err(tried.last.take().unwrap_or(OpenError::NoRoute { reason }));
                 }
             };

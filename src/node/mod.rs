@@ -9,6 +9,7 @@
 //! | `routes` | which route the next circuit takes |
 //! | `reaching` | whether this node can be dialled, and whether neighbours can |
 //! | `mesh` | flows for the proxies, through other exits where one fails |
+//! | `money`, `prices` | the books that circuits are paid by, and what hops ask for |
 //! | `ask` | questions of gossip to far nodes, in circuits of their own |
 //! | `roam` | the machine sleeps, wakes, or moves to another network |
 //! | `acquaintances` | whether a node that starts knows anybody to join by |
@@ -27,6 +28,8 @@ mod bans;
 mod doctor;
 mod graph;
 mod mesh;
+mod money;
+mod prices;
 mod reaching;
 mod roam;
 mod routes;
@@ -57,9 +60,13 @@ use rand_chacha::ChaCha20Rng;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub(crate) use self::bans::find;
+
 use self::api::Api;
 use self::ask::{Answering, Asked, Asker, Asks};
 use self::mesh::{NoMesh, PooledMesh};
+use self::money::Writing;
+use self::prices::RecordPrices;
 use self::reaching::{Mapping, Reaching, RunningMapping};
 use self::roam::Roaming;
 use self::routes::Routes;
@@ -68,12 +75,15 @@ use self::swarm::{Behaviour, BehaviourEvent, COMMAND_QUEUE, Command, Loop};
 use self::trace::{Trace, TracedFlows};
 use self::transport::Activity;
 use self::view::View;
+use crate::billing::Billing;
 use crate::config::Config;
 use crate::daemon::{RunningNode, Start, StartError};
 use crate::datadir::DataDir;
 use crate::entry::{Entry, EntryConfig, Mesh};
 use crate::exit::{Direct, Exit, ExitConfig, ExitPolicy, HickoryResolver, Resolve, Services};
 use crate::reach::Prober;
+use crate::safe::Safe;
+use crate::wallet::WalletError;
 
 /// Events that a slow reader of the control API may lag behind (from its description).
 const EVENT_QUEUE: usize = 256;
@@ -108,6 +118,7 @@ fn rng_source() -> RngSource {
 struct Builder {
     config: Arc<Config>,
     data: Arc<DataDir>,
+    safe: Safe,
     stop: crate::daemon::Stop,
     keypair: Keypair,
     me: NodeKey,
@@ -119,13 +130,17 @@ struct Builder {
 impl Builder {
     fn new(start: Start) -> Result<Self, StartError> {
         let Start {
-            config, data, stop, ..
+            config,
+            data,
+            safe,
+            stop,
+            ..
         } = start;
-        let remembered = data.remembered().neighbours.len();
+        let remembered = safe.memory.remembered().neighbours.len();
         if let Some(hint) = acquaintances::check(&config, remembered)? {
             tracing::info!("{hint}");
         }
-        let mut seed = data.node_seed()?;
+        let mut seed = safe.memory.node_seed().map_err(WalletError::from)?;
         let keypair = Keypair::ed25519_from_bytes(seed.as_mut_slice())
             .map_err(|error| StartError::Internal(format!("the node key is no key: {error}")))?;
         let me = NodeKey::try_from(&keypair.public())
@@ -137,6 +152,7 @@ impl Builder {
         Ok(Self {
             config,
             data,
+            safe,
             stop,
             keypair,
             me,
@@ -164,15 +180,17 @@ impl Builder {
             .offer(ASK_SERVICE, Arc::new(answering), ask::MAX_CALLS)
             .map_err(|error| StartError::Internal(error.to_string()))?;
         let exit = Exit::new(self.exit_config(), Arc::clone(&self.resolver), services);
-        let share = Share::new(Service {
+        let entry = self.bind_entry().await?;
+        let (billing, writing) = self.money(&entry).await?.unzip();
+        let service = Service {
             routes: self.config.mode.routes(),
             exits: self.config.exit,
-        });
+        };
+        let share = Share::new(service, billing.clone());
         let control = Control::new();
-        let cores = self.cores(&control, &share, &exit, trace.as_ref());
+        let cores = self.cores(&control, &share, billing.as_ref(), &exit, trace.as_ref());
         let activity = Activity::default();
-        let mut swarm = self.swarm(control, &cores, activity.clone())?;
-        let entry = self.bind_entry().await?;
+        let mut swarm = self.swarm(control, &cores, billing.as_ref(), activity.clone())?;
         let (listening, early) = self.listen(&mut swarm).await?;
         self.advertise(&mut swarm, &listening);
 
@@ -188,7 +206,11 @@ impl Builder {
             CoresKey(self.me.0),
             view.clone(),
             api::hop_range(self.config.hops),
+            self.config.price_ceiling.as_ref().map(graph::rates),
         );
+        if let Some(billing) = &billing {
+            billing.set_prices(Arc::new(RecordPrices(view.clone())));
+        }
         let asker = Asker {
             cores: cores.clone(),
             routes: routes.clone(),
@@ -202,10 +224,11 @@ impl Builder {
             cores: cores.clone(),
             view: view_tx,
             events: events.clone(),
-            data: Arc::clone(&self.data),
+            memory: self.safe.memory.clone(),
             commands: queue,
             seeds: self.config.neighbours.len(),
             reaching: Reaching::new(Arc::clone(&self.config), self.prober()),
+            billing: billing.clone(),
         };
         let looping = tokio::spawn(looping.run(early));
         let mapping = mapping.start(commands.clone());
@@ -213,7 +236,7 @@ impl Builder {
         if let Some(pool) = &pool {
             tokio::spawn(bans::renew_circuits(pool.clone(), events.subscribe()));
         }
-        let mesh = self.mesh(pool.as_ref(), &routes, &view);
+        let mesh = self.mesh(pool.as_ref(), &routes, &view, billing.as_ref());
         let asks_names = self.config.exit || !self.config.mode.joins();
         let ed25519 = self
             .keypair
@@ -236,7 +259,9 @@ impl Builder {
             stop: self.stop.clone(),
             started: self.started,
             data: Arc::clone(&self.data),
+            safe: self.safe.clone(),
             resolver: asks_names.then(|| Arc::clone(&self.resolver)),
+            billing: billing.clone(),
         };
         let life = Life {
             stop: self.stop,
@@ -249,6 +274,7 @@ impl Builder {
             commands,
             looping,
             mapping,
+            money: Writing::new(billing, writing, self.config.settle_on_stop),
         };
         Ok((RunningNode::new(Arc::new(api), life.run()), asker))
     }
@@ -267,7 +293,14 @@ impl Builder {
         }
     }
 
-    fn cores(&self, control: &Control, share: &Share, exit: &Exit, trace: Option<&Trace>) -> Cores {
+    fn cores(
+        &self,
+        control: &Control,
+        share: &Share,
+        billing: Option<&Billing>,
+        exit: &Exit,
+        trace: Option<&Trace>,
+    ) -> Cores {
         let mut config = masq_cores::Config::new(
             CoresKey(self.me.0),
             Arc::new(control.clone()),
@@ -292,6 +325,9 @@ impl Builder {
             }));
         }
         config.meter = Some(Arc::new(share.clone()));
+        if self.config.pays() {
+            config.payer = billing.map(|billing| Arc::new(billing.clone()) as Arc<_>);
+        }
         config.observer = trace.map(|trace| Arc::new(trace.clone()) as Arc<_>);
         Cores::new(config)
     }
@@ -311,14 +347,16 @@ impl Builder {
         gossip.ip_limits.per_48 = limit(config.ip_limits.per_48);
         gossip.check_reachability_of_others = config.check_reachability_of_others;
         gossip.min_hops = config.hops.min();
-        gossip.earning_wallet = config
-            .earning_wallet
-            .map_or([0; 20], |wallet| wallet.bytes());
+        let wallet = self.safe.advertised_wallet(config);
+        gossip.earning_wallet = wallet.unwrap_or_default().into_array();
+        if config.earns() {
+            gossip.rates = config.rates;
+        }
         gossip.country = config.country.map(|country| country.letters());
         if config.exit {
             gossip.policy = self.policy.summary();
         }
-        let remembered = self.data.remembered();
+        let remembered = self.safe.memory.remembered();
         let keys = cores.onion_keys();
         let start = masq_gossip::Start {
             seeds: config.neighbours.clone(),
@@ -335,6 +373,7 @@ impl Builder {
         &self,
         control: Control,
         cores: &Cores,
+        billing: Option<&Billing>,
         activity: Activity,
     ) -> Result<Swarm<Behaviour>, StartError> {
         let names = HickoryResolver::new(&self.config.dns_servers)
@@ -345,6 +384,7 @@ impl Builder {
         let behaviour = Behaviour {
             gossip: self.gossip(cores)?,
             cores: masq_cores::Behaviour::new(control, cores.clone()),
+            settlement: billing.map(Billing::behaviour).into(),
             ping: ping::Behaviour::default(),
         };
         let config = libp2p::swarm::Config::with_tokio_executor()
@@ -406,7 +446,7 @@ impl Builder {
                     SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => {
                         // A record with that version may leave at the next turn.
                         if let masq_gossip::Event::PersistVersion(version) = event {
-                            swarm::persist_version(&self.data, version);
+                            swarm::persist_version(&self.safe.memory, version);
                         }
                         early.push(event);
                     }
@@ -444,6 +484,7 @@ impl Builder {
         pool: Option<&Pool>,
         routes: &Routes,
         view: &watch::Receiver<View>,
+        billing: Option<&Billing>,
     ) -> Arc<dyn Mesh> {
         if !self.config.mode.joins() {
             return Arc::new(Direct::new(self.policy.clone(), Arc::clone(&self.resolver)));
@@ -454,6 +495,7 @@ impl Builder {
                 routes: routes.clone(),
                 view: view.clone(),
                 draining: self.stop.drain_token(),
+                billing: billing.cloned(),
             }),
             None => Arc::new(NoMesh),
         }
@@ -491,6 +533,7 @@ struct Life {
     commands: mpsc::Sender<Command>,
     looping: JoinHandle<()>,
     mapping: RunningMapping,
+    money: Writing,
 }
 
 impl Life {
@@ -506,6 +549,7 @@ impl Life {
             commands,
             mut looping,
             mapping,
+            mut money,
         } = self;
         let serving = entry.serve(mesh, stop.drain_token());
         let draining = async {
@@ -522,11 +566,14 @@ impl Life {
                     Err(error) => format!("the network task failed: {error}"),
                 }));
             }
+            // What is carried from here on would be in no book.
+            error = money.failed() => return Err(error),
         }
         if let Some(pool) = pool {
             pool.close();
         }
         cores.shutdown().await;
+        money.end().await?;
         let _ = commands.send(Command::Stop).await;
         let _ = tokio::join!(looping, mapping.end());
         Ok(())

@@ -16,6 +16,10 @@ use tokio::sync::watch;
 use super::view::View;
 use crate::routing::{self, Graph, HopRange, HostId, NodeScore, Request, Scores};
 
+mod candidates;
+
+pub(crate) use candidates::Asked;
+
 /// The part that changes, behind one short lock.
 struct Learnt {
     scores: Scores,
@@ -23,17 +27,26 @@ struct Learnt {
     rng: ChaCha20Rng,
 }
 
+/// The most that hops may ask for.
+type Ceiling = Option<crate::routing::Rates>;
+
 /// Chooses routes for this node's circuits. Cloning gives another handle.
 #[derive(Clone)]
 pub(crate) struct Routes {
     me: NodeKey,
     view: watch::Receiver<View>,
     learnt: Arc<Mutex<Learnt>>,
+    ceiling: Ceiling,
 }
 
 impl Routes {
     /// Routes of `hops` hops over whatever `view` shows at the time.
-    pub(crate) fn new(me: NodeKey, view: watch::Receiver<View>, hops: HopRange) -> Self {
+    pub(crate) fn new(
+        me: NodeKey,
+        view: watch::Receiver<View>,
+        hops: HopRange,
+        ceiling: Ceiling,
+    ) -> Self {
         let mut rng = ChaCha20Rng::from_rng(&mut rand::rng());
         let salt = rand::RngExt::random(&mut rng);
         let learnt = Learnt {
@@ -45,6 +58,7 @@ impl Routes {
             me,
             view,
             learnt: Arc::new(Mutex::new(learnt)),
+            ceiling,
         }
     }
 
@@ -96,6 +110,7 @@ impl Routes {
             exit: Some(node.0),
             service: true,
             exclude_nodes: &avoid,
+            ceiling: self.ceiling,
             ..Request::new(question_hops(self.hops()))
         };
         self.find(&request).or_else(|_| {
@@ -111,6 +126,7 @@ impl Routes {
         self.find(&Request {
             exclude_exits: &exclude,
             exit: want.exit.map(|key| key.0),
+            ceiling: self.ceiling,
             ..Request::new(self.hops())
         })
     }
@@ -217,7 +233,8 @@ fn on_failure(scores: &mut Scores, failure: &CircuitFailure, now: Instant) {
     match failure.code {
         FailureCode::Ended | FailureCode::Idle | FailureCode::Exhausted => {}
         // Its own word about itself.
-        FailureCode::Overloaded | FailureCode::Shutdown => {
+        // Want of credit as well: it is asked again once there may be some.
+        FailureCode::Overloaded | FailureCode::Shutdown | FailureCode::BadAuthorisation => {
             scores.congested(failure.node.0, now);
         }
         FailureCode::NextOverloaded => scores.congested_at_edge(a.0, b.0, now),
@@ -325,7 +342,7 @@ mod tests {
         );
         let view = View::new(machine.neighbourhood(), Instant::now());
         let (_, view) = watch::channel(view);
-        Routes::new(NodeKey([0; 32]), view, HopRange::default())
+        Routes::new(NodeKey([0; 32]), view, HopRange::default(), None)
     }
 
     /// Of hops 1 to 4 after `reason`: whether a failure is held against them, else whether they

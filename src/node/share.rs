@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use masq_cores::host::{Asked, CircuitSummary, Gate, Meter, Refused, Served};
 use masq_cores::{CircuitId, FailureCode, Role};
+use masq_settlement::KIND_NONE;
 
+use crate::billing::Billing;
 use crate::control::types::CircuitCounts;
 
 /// What this node does for others, from its mode and settings.
@@ -17,9 +19,6 @@ pub(crate) struct Service {
     /// It is an exit.
     pub(crate) exits: bool,
 }
-
-/// Authorisation kind of circuits that pay nothing. The only kind there is so far.
-const KIND_NONE: u8 = 0;
 
 #[derive(Default)]
 struct Counts {
@@ -34,13 +33,16 @@ struct Counts {
 pub(crate) struct Share {
     service: Service,
     counts: Arc<Counts>,
+    /// Where circuits are paid for.
+    billing: Option<Billing>,
 }
 
 impl Share {
-    pub(crate) fn new(service: Service) -> Self {
+    pub(crate) fn new(service: Service, billing: Option<Billing>) -> Self {
         Self {
             service,
             counts: Arc::default(),
+            billing,
         }
     }
 
@@ -78,6 +80,10 @@ impl Gate for Share {
         if !serves {
             return Err(FailureCode::Refused.into());
         }
+        if let Some(billing) = &self.billing {
+            return billing.admit(asked);
+        }
+        // Nobody is asked to pay here, so who would pay takes this node for another one.
         if asked.auth.kind != KIND_NONE {
             return Err(FailureCode::BadAuthorisation.into());
         }
@@ -127,17 +133,23 @@ mod tests {
 
     #[test]
     fn a_node_serves_only_in_the_roles_it_offers() {
-        let relay = Share::new(Service {
-            routes: true,
-            exits: false,
-        });
+        let relay = Share::new(
+            Service {
+                routes: true,
+                exits: false,
+            },
+            None,
+        );
         assert_eq!(admit(&relay, Role::OverRelay, 0), Ok(()));
         assert_eq!(admit(&relay, Role::BackRelay, 0), Ok(()));
         assert_eq!(admit(&relay, Role::Exit, 0), Ok(()));
-        let consumer = Share::new(Service {
-            routes: false,
-            exits: false,
-        });
+        let consumer = Share::new(
+            Service {
+                routes: false,
+                exits: false,
+            },
+            None,
+        );
         assert_eq!(
             admit(&consumer, Role::OverRelay, 0),
             Err(FailureCode::Refused)
@@ -147,10 +159,13 @@ mod tests {
 
     #[test]
     fn unknown_kinds_of_authorisation_are_refused() {
-        let exit = Share::new(Service {
-            routes: true,
-            exits: true,
-        });
+        let exit = Share::new(
+            Service {
+                routes: true,
+                exits: true,
+            },
+            None,
+        );
         assert_eq!(
             admit(&exit, Role::Exit, 1),
             Err(FailureCode::BadAuthorisation)
@@ -159,10 +174,13 @@ mod tests {
 
     #[test]
     fn counts_return_to_zero() {
-        let share = Share::new(Service {
-            routes: true,
-            exits: true,
-        });
+        let share = Share::new(
+            Service {
+                routes: true,
+                exits: true,
+            },
+            None,
+        );
         share.opened(CircuitId(1), Role::BackRelay);
         assert_eq!(share.circuits().relayed, 1);
         share.closed(CircuitSummary {

@@ -3,11 +3,11 @@
 //! circuits do not pass through here.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use libp2p::multiaddr::Protocol;
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, ping};
 use masq_cores::keys::ONION_KEY_LIFE;
@@ -24,9 +24,10 @@ use super::reaching::Reaching;
 use super::roam::Roaming;
 use super::transport::Activity;
 use super::view::View;
+use crate::billing::Billing;
 use crate::control::types::{EntryLink, Event, Stage as StageView};
-use crate::datadir::{DataDir, RememberedNeighbour};
 use crate::reach::MappingState;
+use crate::safe::{Memory, RememberedNeighbour};
 
 /// Commands that wait for the loop; senders wait when there are more (guess: one control client
 /// and a few tasks).
@@ -53,6 +54,8 @@ pub(crate) struct Behaviour {
     // Gossip comes first: it is the gate that may deny a connection.
     pub(crate) gossip: masq_gossip::Behaviour,
     pub(crate) cores: masq_cores::Behaviour,
+    /// Where circuits are paid for.
+    pub(crate) settlement: Toggle<masq_settlement::Behaviour>,
     pub(crate) ping: ping::Behaviour,
 }
 
@@ -81,7 +84,7 @@ pub(crate) struct Loop {
     pub(crate) cores: Cores,
     pub(crate) view: watch::Sender<View>,
     pub(crate) events: broadcast::Sender<Event>,
-    pub(crate) data: Arc<DataDir>,
+    pub(crate) memory: Memory,
     pub(crate) commands: mpsc::Receiver<Command>,
     /// Configured seeds, for the sentence that explains the stage.
     pub(crate) seeds: usize,
@@ -95,6 +98,8 @@ pub(crate) struct Loop {
     pub(crate) activity: Activity,
     /// Whether this node can be dialled, and whether neighbours can.
     pub(crate) reaching: Reaching,
+    /// Where circuits are paid for.
+    pub(crate) billing: Option<Billing>,
 }
 
 impl Loop {
@@ -204,6 +209,11 @@ impl Loop {
     fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Settlement(output)) => {
+                if let Some(billing) = &self.billing {
+                    billing.on_output(output);
+                }
+            }
             SwarmEvent::NewListenAddr { address, .. } => {
                 if let Some(address) = socket_addr(&address) {
                     self.view.send_modify(|view| view.listening.push(address));
@@ -279,7 +289,7 @@ impl Loop {
                 peer,
                 addresses,
             } => self.reaching.probe(call, peer, addresses),
-            Gossip::PersistVersion(version) => persist_version(&self.data, version),
+            Gossip::PersistVersion(version) => persist_version(&self.memory, version),
             Gossip::Remember(neighbours) => self.remember(&neighbours),
             Gossip::Ask { call, to, payload } => self.on_ask(call, to, payload),
             Gossip::Reply { call, payload } => self.asks.reply(call, payload),
@@ -306,9 +316,9 @@ impl Loop {
 
     fn remember(&self, neighbours: &[Remembered]) {
         let neighbours: Vec<_> = neighbours.iter().map(to_stored).collect();
-        let data = Arc::clone(&self.data);
+        let memory = self.memory.clone();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = data.remember(|state| state.neighbours = neighbours) {
+            if let Err(error) = memory.remember(|state| state.neighbours = neighbours) {
                 tracing::warn!(%error, "past neighbours could not be stored");
             }
         });
@@ -329,9 +339,9 @@ impl Loop {
 
 /// The version must be on disk before a record carries it, so this one write is waited for.
 /// It happens a few times an hour, and takes as long as a small file takes.
-pub(crate) fn persist_version(data: &DataDir, version: u64) {
+pub(crate) fn persist_version(memory: &Memory, version: u64) {
     let stored =
-        tokio::task::block_in_place(|| data.remember(|state| state.record_version = version));
+        tokio::task::block_in_place(|| memory.remember(|state| state.record_version = version));
     if let Err(error) = stored {
         tracing::warn!(%error, "the record version could not be stored");
     }

@@ -57,13 +57,14 @@ impl TestMesh {
             let mut config = Config::new(folder.path().join(number.to_string()));
             let address = IpAddr::V4(Ipv4Addr::new(127, net[2] | 128, net[3], number));
             config.chain = crate::config::Chain::Dev;
+            config.payments = false;
             config.listen = vec![SocketAddr::new(address, 0)];
             config.neighbours = seed.iter().cloned().collect();
             (config.socks, config.http) = (None, None);
             (config.exit, config.allow_private) = (number == 2, true);
             let data = DataDir::open(&config.data_dir).unwrap();
             let stop = Stop::new();
-            let builder = Builder::new(Start::new(config, data, stop.clone())).unwrap();
+            let builder = Builder::new(Start::open(config, data, stop.clone()).unwrap()).unwrap();
             let (answering, inbox) = Answering::new();
             tokio::spawn(answer(builder.me, inbox));
             // Nothing is asked of the loop: gossip would not understand these questions.

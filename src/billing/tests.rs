@@ -1,0 +1,279 @@
+//! A payer and a hop without a network between them: what is promised, taken, refused, kept.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use masq_cores::host::{Asked, Gate, PaidHop, Payer, Paying, Refused, Running, Served};
+use masq_cores::{Authorisation, CircuitId, FailureCode, NodeKey, Role};
+use masq_gossip::{Chain, RatePack};
+use masq_settlement::{Message, Reason};
+use tempfile::TempDir;
+
+use super::{Billing, Prices, StartMoney, TermsOf, start};
+use crate::chain::driver::FileNote;
+use crate::chain::engine::EngineConfig;
+use crate::chain::facts;
+use crate::ledger::price::DEFAULT_RATES;
+use crate::ledger::{Journal, Limits, MemoryJournal, PrepayBudget};
+use crate::wallet::ConsumingWallet;
+
+const HOP: NodeKey = NodeKey([2; 32]);
+const EPHEMERAL: [u8; 32] = [7; 32];
+
+struct Fixed(RatePack);
+
+impl Prices for Fixed {
+    fn of(&self, _: &NodeKey) -> Option<(RatePack, Option<Address>)> {
+        Some((self.0, Some(Address::repeat_byte(0xea))))
+    }
+
+    fn known(&self) -> BTreeSet<masq_gossip::NodeKey> {
+        [masq_gossip::NodeKey::from(HOP.0)].into()
+    }
+}
+
+struct Side {
+    billing: Billing,
+    _folder: TempDir,
+}
+
+impl std::ops::Deref for Side {
+    type Target = Billing;
+
+    fn deref(&self) -> &Billing {
+        &self.billing
+    }
+}
+
+/// A node whose one endpoint does not answer: nothing here needs the chain.
+async fn side(node: NodeKey, pays: bool, earns: bool, journal: impl Journal + 'static) -> Side {
+    let folder = tempfile::tempdir().unwrap();
+    let token = Address::repeat_byte(0x70);
+    let facts = facts(Chain::Dev);
+    let mut engine = EngineConfig::new(facts.id, token, Address::ZERO, Duration::from_secs(1));
+    engine.token_price = 0;
+    let (billing, _) = start(StartMoney {
+        node: node.0,
+        facts,
+        token,
+        urls: vec!["http://127.0.0.1:1".into()],
+        proxy: Some("http://127.0.0.1:1".into()),
+        consuming: pays.then(|| ConsumingWallet::from_bytes(&[9; 32]).unwrap()),
+        earning: earns.then(|| Address::repeat_byte(0xea)),
+        budget: PrepayBudget::default(),
+        terms: TermsOf {
+            chain: "dev".into(),
+            coin: "ETH",
+            rates: DEFAULT_RATES,
+            ceiling: None,
+            thresholds: engine.thresholds,
+            limits: Limits::from_rates(&DEFAULT_RATES).unwrap(),
+            gas_cap: engine.gas_cap,
+            day_cap: None,
+            pay_every: engine.scan_every,
+            settle_on_stop: false,
+        },
+        engine,
+        journal: Box::new(journal),
+        note: FileNote::new(folder.path().join("next")),
+    })
+    .await
+    .unwrap();
+    billing.set_prices(Arc::new(Fixed(DEFAULT_RATES)));
+    Side {
+        billing,
+        _folder: folder,
+    }
+}
+
+async fn payer() -> Side {
+    side(NodeKey([1; 32]), true, false, MemoryJournal::new()).await
+}
+
+async fn hop() -> Side {
+    side(HOP, false, true, MemoryJournal::new()).await
+}
+
+fn promise(payer: &Billing, role: Role) -> (Arc<dyn Paying>, Authorisation) {
+    let paying = payer.open(&[PaidHop { node: HOP, role }]).unwrap();
+    let auth = paying.authorise(0, &EPHEMERAL);
+    (paying, auth)
+}
+
+fn ask(
+    hop: &Billing,
+    auth: &Authorisation,
+    ephemeral: &[u8; 32],
+) -> Result<Arc<dyn Served>, Refused> {
+    hop.admit(&Asked {
+        from: &NodeKey([5; 32]),
+        next: None,
+        role: Role::OverRelay,
+        auth,
+        ephemeral,
+    })
+}
+
+fn reason(refused: &Refused) -> Reason {
+    assert_eq!(refused.code, FailureCode::BadAuthorisation);
+    match Message::decode(&refused.detail) {
+        Ok(Message::Refusal(refusal)) => refusal.reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn why(answer: Result<Arc<dyn Served>, Refused>) -> Reason {
+    reason(&answer.err().expect("refused"))
+}
+
+#[tokio::test]
+async fn a_promise_holds_for_its_circuit_and_no_other() {
+    let (payer, hop) = (payer().await, hop().await);
+    let (_paying, auth) = promise(&payer, Role::OverRelay);
+    let served = ask(&hop, &auth, &EPHEMERAL);
+    assert!(served.is_ok());
+    assert_eq!(why(ask(&hop, &auth, &[8; 32])), Reason::BadSignature);
+    let mut torn = auth.clone();
+    torn.body[30] ^= 1;
+    assert_ne!(why(ask(&hop, &torn, &EPHEMERAL)), Reason::OverLimit);
+    assert_eq!(
+        why(ask(&hop, &Authorisation::none(), &EPHEMERAL)),
+        Reason::NoAuthorisation
+    );
+}
+
+#[tokio::test]
+async fn s25_a_rate_below_the_hops_is_refused() {
+    let (payer, hop) = (payer().await, hop().await);
+    let low = RatePack {
+        routing_byte: DEFAULT_RATES.routing_byte - 1,
+        ..DEFAULT_RATES
+    };
+    let role = Role::OverRelay;
+    let hops = [PaidHop { node: HOP, role }];
+    let paying = payer.billing.0.promise(&Fixed(low), &hops).unwrap();
+    let auth = paying.authorise(0, &EPHEMERAL);
+    assert_eq!(why(ask(&hop, &auth, &EPHEMERAL)), Reason::RateTooLow);
+}
+
+#[tokio::test]
+async fn what_never_came_about_costs_nothing() {
+    let (payer, hop) = (payer().await, hop().await);
+    let wallet = payer.wallet().unwrap();
+    let now = hop.0.unix();
+    let all = hop.0.money.receivables().remaining(now, &wallet);
+    let (paying, auth) = promise(&payer, Role::OverRelay);
+    let served = ask(&hop, &auth, &EPHEMERAL).ok().unwrap();
+    assert!(hop.0.money.receivables().remaining(now, &wallet) < all);
+    drop((served, paying));
+    assert_eq!(hop.0.money.receivables().remaining(now, &wallet), all);
+    let owed = payer
+        .0
+        .settlement
+        .with(|machine, _| machine.hop(&masq_settlement::NodeKey(HOP.0)));
+    assert!(owed.is_none_or(|books| books.owed() == 0));
+}
+
+#[tokio::test]
+async fn a_stranger_gets_so_many_circuits_and_then_is_told_what_to_pay() {
+    let (payer, hop) = (payer().await, hop().await);
+    let mut served = Vec::new();
+    let refused = loop {
+        let paying = payer.open(&[PaidHop {
+            node: HOP,
+            role: Role::OverRelay,
+        }]);
+        let paying = paying.unwrap();
+        let ephemeral = [served.len() as u8; 32];
+        let auth = paying.authorise(0, &ephemeral);
+        match ask(&hop, &auth, &ephemeral) {
+            Ok(circuit) => served.push((circuit, paying)),
+            Err(refused) => break refused,
+        }
+        assert!(served.len() < 200, "there is a limit");
+    };
+    assert!(served.len() >= 20, "{}", served.len());
+    let Ok(Message::Refusal(refusal)) = Message::decode(&refused.detail) else {
+        panic!("a refusal says why");
+    };
+    assert_eq!(refusal.reason, Reason::OverLimit);
+    assert!(refusal.figure > 0);
+    // The payer's user is told, and nobody's wallet is.
+    let (_, paying) = served.pop().unwrap();
+    paying.refused(0, refused.code, &refused.detail);
+    let refusals = payer.refusals();
+    assert_eq!(refusals[0].node, HOP.0);
+    assert!(refusals[0].why.contains("prepaying"), "{}", refusals[0].why);
+}
+
+#[tokio::test]
+async fn accounts_outlive_a_start() {
+    let journal = MemoryJournal::new();
+    let payer = payer().await;
+    let wallet = payer.wallet().unwrap();
+    {
+        let hop = side(HOP, false, true, journal.clone()).await;
+        let (_paying, auth) = promise(&payer, Role::OverRelay);
+        let served = ask(&hop, &auth, &EPHEMERAL).ok().unwrap();
+        served.begun(Running::detached(CircuitId(1)));
+        let carried = masq_cores::host::Carried {
+            cells: 10,
+            bytes: 160_000,
+        };
+        served.ended(carried, masq_cores::host::Carried::default(), true);
+        hop.shut_down(false).await;
+        // The task that writes ends by itself once it has; the next start waits for nothing else.
+        while journal
+            .rows(crate::ledger::Table::PayerAccounts)
+            .unwrap()
+            .is_empty()
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+    let hop = side(HOP, false, true, journal).await;
+    let price = 160_000 * u128::from(DEFAULT_RATES.routing_byte)
+        + 10 * u128::from(DEFAULT_RATES.routing_package);
+    let owed = hop.0.money.receivables().get(&wallet).map(|row| row.owed());
+    assert_eq!(owed, Some(price));
+    let account = hop.0.settlement.with(|machine, _| machine.payer(&wallet));
+    assert_eq!(account.map(|books| books.owed()), Some(price));
+}
+
+#[tokio::test]
+async fn a_hop_is_named_by_key_or_descriptor_and_a_stranger_is_not_prepaid() {
+    use crate::control::types::{Amount, PrepayRequest};
+    use crate::control::{MoneyApi, NodeApiError};
+
+    let payer = payer().await;
+    let quote = async |node: String| {
+        let request = PrepayRequest {
+            node,
+            amount: Amount(5),
+            quote: true,
+        };
+        payer.billing.prepay(request).await
+    };
+    let key = masq_gossip::NodeKey::from(HOP.0).to_string();
+    let known = quote(key[..8].to_owned()).await.unwrap();
+    assert_eq!((known.node, known.advance), (key, Amount(5)));
+    assert!(!known.ordered && known.relay_gb.is_some());
+
+    let stranger = libp2p::identity::ed25519::Keypair::generate().public();
+    let stranger = masq_gossip::NodeKey::from(stranger.to_bytes()).to_string();
+    for (name, says) in [
+        (stranger.clone(), "not one that this node knows"),
+        (
+            format!("masq://dev:{stranger}@192.0.2.1:6277"),
+            "not one that this node knows",
+        ),
+        ("masq://dev:x".to_owned(), "no descriptor"),
+    ] {
+        match quote(name).await {
+            Err(NodeApiError::Refused { what, .. }) => assert!(what.contains(says), "{what}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
