@@ -35,6 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let mut config = Config::new(folder.path().join(number.to_string()));
         let address = IpAddr::V4(Ipv4Addr::new(127, net[2] | 1, net[3], number));
         config.chain = Chain::Dev;
+        config.payments = false;
         config.listen = vec![SocketAddr::new(address, 0)];
         config.neighbours = seed.iter().cloned().collect();
         config.socks = (number == 1).then(|| SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -43,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         config.allow_private = true;
 
         let data = DataDir::open(&config.data_dir)?;
-        let node = masq::node::start(Start::new(config, data, stop.clone())).await?;
+        let node = masq::node::start(Start::open(config, data, stop.clone())?).await?;
         if seed.is_none() {
             let descriptor = node.api.descriptor().await?.descriptor;
             seed = Some(

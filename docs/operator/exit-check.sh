@@ -49,7 +49,7 @@ if command -v systemd-analyze >/dev/null; then
     say "systemd takes the unit"
 fi
 
-"$bin/masq-testnet" up --nodes 6 --exits 0 --detach --dir "$work/net" --ready neighbours \
+"$bin/masq-testnet" up --chain none --nodes 6 --exits 0 --detach --dir "$work/net" --ready neighbours \
     --socks 127.0.0.1:0 --http 127.0.0.1:0 >"$work/up" 2>&1 || { cat "$work/up" >&2; die "no testnet"; }
 up=true
 "$bin/masq-testnet" status --dir "$work/net" --json >"$work/status"
@@ -66,6 +66,7 @@ say "no page without an exit: $(head -n 1 "$work/no-exit")"
 mkdir -m 0700 "$work/data"
 address=127.$((RANDOM % 200 + 20)).$((RANDOM % 250)).9
 sed -e 's|^chain .*|chain = "dev"|' \
+    -e 's|^rpc .*|payments = false|' \
     -e "s|^data_dir .*|data_dir = \"$work/data\"|" \
     -e "s|^neighbours .*|neighbours = [\"$seed\"]|" \
     -e "s|^listen .*|listen = [\"$address:6277\"]|" \

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::money::{ANVIL, ANVIL_VARIABLE, Chain};
+
 /// A whole masq mesh on this machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -29,6 +31,8 @@ pub enum Command {
     Status(StatusArgs),
     /// End the mesh that is up
     Down(DownArgs),
+    /// Give a wallet tokens and coin of the mesh that is up, for a node of one's own
+    Fund(FundArgs),
     /// Bring a mesh up, fetch pages, show and check what every hop saw, end it
     Demo(DemoArgs),
     /// Measure a mesh beside the same server fetched directly
@@ -43,6 +47,8 @@ pub enum Command {
     Stress(crate::stress::StressArgs),
     /// Flood a node of a mesh and watch it go on
     Attack(crate::attack::AttackArgs),
+    /// Let a mesh work and pay while its processes are killed, and judge the books
+    Soak(crate::soak::SoakArgs),
     /// Run a chain for development and nothing else
     Chain(ChainArgs),
     /// Serve the built-in web server and nothing else
@@ -101,6 +107,44 @@ pub struct MeshArgs {
     pub ready: Ready,
 }
 
+/// What the mesh pays with.
+#[derive(Debug, Clone, Args)]
+pub struct MoneyArgs {
+    /// The chain on which the nodes pay each other
+    #[arg(long, value_enum, default_value_t = ChainKind::Dev)]
+    pub chain: ChainKind,
+    /// The anvil program, for --chain anvil
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = ANVIL_VARIABLE,
+        default_value = ANVIL,
+        hide_env_values = true
+    )]
+    pub anvil_program: PathBuf,
+}
+
+impl From<MoneyArgs> for Chain {
+    fn from(args: MoneyArgs) -> Self {
+        match args.chain {
+            ChainKind::Dev => Self::Dev,
+            ChainKind::Anvil => Self::Anvil(args.anvil_program),
+            ChainKind::None => Self::None,
+        }
+    }
+}
+
+/// Chains that a mesh can pay on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ChainKind {
+    /// The development chain, part of this program
+    Dev,
+    /// Anvil, a program of its own
+    Anvil,
+    /// None: nobody pays
+    None,
+}
+
 /// When a mesh counts as up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Ready {
@@ -118,6 +162,9 @@ pub struct UpArgs {
     /// The mesh.
     #[command(flatten)]
     pub mesh: MeshArgs,
+    /// The money.
+    #[command(flatten)]
+    pub money: MoneyArgs,
     /// SOCKS5 proxy of the first node
     #[arg(long, default_value = "127.0.0.1:1080", value_name = "ADDR:PORT")]
     pub socks: SocketAddr,
@@ -151,17 +198,34 @@ pub struct DownArgs {
     pub dir: Option<PathBuf>,
 }
 
+/// Arguments of `fund`.
+#[derive(Debug, Clone, Args)]
+pub struct FundArgs {
+    /// The wallet, as `masq wallet show` has it: 0x and 40 digits
+    pub wallet: alloy::primitives::Address,
+    /// Folder of the mesh [default: the one that is up]
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+}
+
 /// Arguments of `demo`.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
     /// The mesh.
     #[command(flatten)]
     pub mesh: MeshArgs,
+    /// The money.
+    #[command(flatten)]
+    pub money: MoneyArgs,
 }
 
 /// Arguments of `bench`.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    /// Something else than the mesh itself.
+    #[command(subcommand)]
+    pub what: Option<BenchWhat>,
     /// The mesh.
     #[command(flatten)]
     pub mesh: MeshArgs,
@@ -183,6 +247,39 @@ pub struct BenchArgs {
     /// Machine-readable output
     #[arg(long)]
     pub json: bool,
+}
+
+/// What else there is to be measured.
+#[derive(Debug, Clone, Subcommand)]
+pub enum BenchWhat {
+    /// What billing costs, and what a gigabyte costs
+    Money(BenchMoneyArgs),
+}
+
+/// Arguments of `bench money`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchMoneyArgs {
+    /// Number of nodes of each of the two meshes
+    #[arg(long, default_value_t = 6)]
+    pub nodes: usize,
+    /// Pairs of measurements, with billing and without
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=1_000))]
+    pub pairs: u16,
+    /// MB that go each way in a measurement
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub mb: u64,
+    /// Fail when a figure is out of its bounds
+    #[arg(long)]
+    pub check: bool,
+    /// Machine-readable output
+    #[arg(long)]
+    pub json: bool,
+    /// Log level of the nodes: error, warn, info, debug, trace
+    #[arg(long, default_value = "warn")]
+    pub log: String,
+    /// Run this masqd instead of the one built in
+    #[arg(long, value_name = "PATH")]
+    pub masqd: Option<PathBuf>,
 }
 
 /// Arguments of `chain`.
@@ -209,8 +306,8 @@ pub struct ChainArgs {
     #[arg(
         long,
         value_name = "PATH",
-        env = "MASQ_ANVIL",
-        default_value = "anvil",
+        env = ANVIL_VARIABLE,
+        default_value = ANVIL,
         hide_env_values = true
     )]
     pub anvil_program: PathBuf,

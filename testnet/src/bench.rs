@@ -1,6 +1,10 @@
 //! The testnet's first benchmark: first byte of small warm fetches, one large
 //! flow down and up, and memory per node before and after many flows; each
-//! beside the same server fetched directly in the same run.
+//! beside the same server fetched directly in the same run. What money costs is in [`money`].
+
+pub mod money;
+pub mod setups;
+pub mod statistics;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

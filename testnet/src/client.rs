@@ -99,6 +99,17 @@ impl NodeClient {
         self.ask(Method::PATCH, "/v1/settings", Some(&change)).await
     }
 
+    /// `POST /v1/payments`: no payment begins any more; those under way go on.
+    ///
+    /// # Errors
+    /// When the node does not answer, or pays nobody.
+    pub async fn pause_payments(&self) -> Result<(), TestnetError> {
+        let order = serde_json::json!({ "order": "pause" });
+        let done: serde_json::Value = self.ask(Method::POST, "/v1/payments", Some(&order)).await?;
+        drop(done);
+        Ok(())
+    }
+
     /// `POST /v1/shutdown`.
     ///
     /// # Errors
@@ -108,7 +119,13 @@ impl NodeClient {
             .await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, TestnetError> {
+    /// Name of the node.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, TestnetError> {
         self.ask::<(), T>(Method::GET, path, None).await
     }
 

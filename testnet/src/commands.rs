@@ -1,6 +1,7 @@
 //! The commands of `masq-testnet`: arguments in, library calls, text out.
 
 mod chain;
+mod money;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,17 +19,21 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use chain::chain;
 
 use crate::args::{
-    BenchArgs, DemoArgs, DownArgs, MeshArgs, Ready, ServeWebArgs, StatusArgs, UpArgs,
+    BenchArgs, BenchMoneyArgs, BenchWhat, DemoArgs, DownArgs, FundArgs, MeshArgs, Ready,
+    ServeWebArgs, StatusArgs, UpArgs,
 };
 use crate::attack::{self, AttackArgs, AttackOptions};
+use crate::bench::money::MoneyBenchOptions;
 use crate::bench::{self, BenchOptions};
 use crate::client::NodeClient;
 use crate::demo;
 use crate::error::TestnetError;
+use crate::money::Chain;
 use crate::network::{Progress, Testnet};
 use crate::plan::{Options, Program, WaitFor};
 use crate::process::{Memory, ProcessId};
 use crate::report::{ProgressLine, Row, node_table, try_lines};
+use crate::soak::{self, SoakArgs, SoakOptions};
 use crate::state::{NetworkState, Registry};
 use crate::stress::{self, StressArgs, StressOptions};
 use crate::web::WebServer;
@@ -148,6 +153,7 @@ async fn bring_up(
     let registry = Registry::of_user()?;
     let mut options = options(&args.mesh)?;
     (options.socks, options.http) = (args.socks, args.http);
+    options.chain = args.money.into();
     let mut net = unless_stopped(Testnet::start(options)).await?;
     let formed = async {
         net.state()?.save()?;
@@ -346,6 +352,7 @@ pub async fn status(args: StatusArgs, out: Out<'_>) -> Result<(), TestnetError> 
         }
     });
     let nodes = join_all(ask).await;
+    let money = money::look(&state).await?;
     let written = if args.json {
         let report = serde_json::json!({
             "dir": state.dir,
@@ -356,6 +363,7 @@ pub async fn status(args: StatusArgs, out: Out<'_>) -> Result<(), TestnetError> 
             "web_v6": state.web_v6,
             "seed": state.seed,
             "nodes": nodes,
+            "money": money,
         });
         writeln!(out, "{report:#}")
     } else {
@@ -369,6 +377,10 @@ pub async fn status(args: StatusArgs, out: Out<'_>) -> Result<(), TestnetError> 
             .collect();
         node_table(out, &rows)
             .and_then(|()| writeln!(out))
+            .and_then(|()| match &money {
+                Some(money) => money.write(out),
+                None => Ok(()),
+            })
             .and_then(|()| try_lines(out, &state))
     };
     written.map_err(TestnetError::file("cannot write", "standard output"))
@@ -401,6 +413,22 @@ pub async fn down(args: DownArgs, out: Out<'_>) -> Result<(), TestnetError> {
     Ok(())
 }
 
+/// `masq-testnet fund`.
+///
+/// # Errors
+/// When no mesh is up, it has no money, or its chain does not do it.
+pub async fn fund(args: FundArgs, out: Out<'_>) -> Result<(), TestnetError> {
+    let state = find(args.dir)?;
+    let Some(money) = &state.money else {
+        return Err(TestnetError::Options(
+            "this mesh has no money; bring one up with --chain dev".to_owned(),
+        ));
+    };
+    money.fund(args.wallet).await?;
+    let given = "It has tokens and coin now, as the nodes of the mesh had at first.";
+    writeln!(out, "{given}").map_err(TestnetError::file("cannot write", "standard output"))
+}
+
 /// `masq-testnet demo`.
 ///
 /// # Errors
@@ -408,7 +436,9 @@ pub async fn down(args: DownArgs, out: Out<'_>) -> Result<(), TestnetError> {
 pub async fn demo(args: DemoArgs, out: Out<'_>) -> Result<(), TestnetError> {
     // Plain lines: a moving one would run into the story that follows.
     let mut line = ProgressLine::plain();
-    let result = unless_stopped(demo::run(options(&args.mesh)?, out, &mut line)).await;
+    let mut options = options(&args.mesh)?;
+    options.chain = args.money.into();
+    let result = unless_stopped(demo::run(options, out, &mut line)).await;
     line.finish();
     result
 }
@@ -418,6 +448,9 @@ pub async fn demo(args: DemoArgs, out: Out<'_>) -> Result<(), TestnetError> {
 /// # Errors
 /// When the mesh does not come up or brings wrong bytes.
 pub async fn bench(args: BenchArgs, out: Out<'_>) -> Result<(), TestnetError> {
+    if let Some(BenchWhat::Money(args)) = args.what {
+        return bench_money(args, out).await;
+    }
     let mut line = ProgressLine::new();
     let mut options = options(&args.mesh)?;
     options.log_level = if args.mesh.log == "info" {
@@ -451,6 +484,35 @@ pub async fn bench(args: BenchArgs, out: Out<'_>) -> Result<(), TestnetError> {
         report.write(out)
     };
     written.map_err(TestnetError::file("cannot write", "standard output"))
+}
+
+/// `masq-testnet bench money`.
+async fn bench_money(args: BenchMoneyArgs, out: Out<'_>) -> Result<(), TestnetError> {
+    let mut free = measured(args.nodes, args.masqd, None, args.log)?;
+    free.hops = Some(bench::money::HOPS.to_string());
+    let mut billed = free.clone();
+    billed.chain = Chain::Dev;
+    let wanted = MoneyBenchOptions {
+        pairs: args.pairs.into(),
+        bytes: args.mb * 1_000_000,
+    };
+    let report = with_mesh(billed, async |on, err| {
+        let mut off = Testnet::up(free).await?;
+        let report = bench::money::run(on, &off, &wanted, err).await;
+        if report.is_err() {
+            off.keep_dir();
+        }
+        off.down().await;
+        report
+    })
+    .await?;
+    let written = if args.json {
+        write_json(out, &report)
+    } else {
+        report.write(out)
+    };
+    written.map_err(TestnetError::file("cannot write", "standard output"))?;
+    if args.check { report.check() } else { Ok(()) }
 }
 
 /// Options of a mesh with so many nodes whose client has a route before anything begins.
@@ -538,6 +600,33 @@ pub async fn attack(args: AttackArgs, out: Out<'_>) -> Result<(), TestnetError> 
     };
     written.map_err(TestnetError::file("cannot write", "standard output"))?;
     if args.check { report.check() } else { Ok(()) }
+}
+
+/// `masq-testnet soak`.
+///
+/// # Errors
+/// When the mesh does not come up, or the books are not right.
+pub async fn soak(args: SoakArgs, out: Out<'_>) -> Result<(), TestnetError> {
+    let wanted = SoakOptions::from(&args);
+    let mut options = measured(args.nodes, args.masqd, args.dir, args.log)?;
+    options.chain = args.money.into();
+    options.all_socks = true;
+    let report = with_mesh(options, async |net, err| {
+        let report = soak::run(net, &wanted, err).await?;
+        if report.check().is_err() {
+            net.keep_dir();
+            let _ = writeln!(err, "logs and books are in {}", net.dir().display());
+        }
+        Ok(report)
+    })
+    .await?;
+    let written = if args.json {
+        write_json(out, &report)
+    } else {
+        report.write(out)
+    };
+    written.map_err(TestnetError::file("cannot write", "standard output"))?;
+    report.check()
 }
 
 /// `masq-testnet serve-web`.

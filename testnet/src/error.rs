@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use masq::wallet::WalletError;
+
 use crate::devchain::DevChainError;
 use crate::fetch::FetchError;
 
@@ -157,6 +159,24 @@ pub enum TestnetError {
     ChainEnded {
         /// How it ended.
         status: String,
+    },
+
+    /// A node's wallets could not be made.
+    #[error("{node}: {source}")]
+    Wallet {
+        /// Name of the node.
+        node: String,
+        /// What is wrong.
+        source: WalletError,
+    },
+
+    /// The books of a node that does not run cannot be read.
+    #[error("the books of {node}: {reason}")]
+    Books {
+        /// Name of the node.
+        node: String,
+        /// What is wrong.
+        reason: String,
     },
 
     /// The user asked to stop before the work was done.

@@ -60,10 +60,12 @@ fn run(command: Command) -> ExitCode {
             Command::Up(args) => commands::up(args, &mut out).await,
             Command::Status(args) => commands::status(args, &mut out).await,
             Command::Down(args) => commands::down(args, &mut out).await,
+            Command::Fund(args) => commands::fund(args, &mut out).await,
             Command::Demo(args) => commands::demo(args, &mut out).await,
             Command::Bench(args) => commands::bench(args, &mut out).await,
             Command::Stress(args) => commands::stress(args, &mut out).await,
             Command::Attack(args) => commands::attack(args, &mut out).await,
+            Command::Soak(args) => commands::soak(args, &mut out).await,
             Command::Chain(args) => commands::chain(args, &mut out).await,
             Command::ServeWeb(args) => commands::serve_web(args, &mut out).await,
             Command::ContainerHealth => match container::healthy().await {

@@ -16,6 +16,7 @@ use crate::between::Between;
 use crate::client::NodeClient;
 use crate::error::TestnetError;
 use crate::fetch::Via;
+use crate::money::{Bank, NodeWallets};
 use crate::plan::{NODE_PORT, NodePlan, Options, Plan, Role, WaitFor, addresses_free};
 use crate::process::{LEASH, NodeProcess, ProcessId};
 use crate::state::{NetworkState, NodeState};
@@ -87,10 +88,11 @@ impl RunningNode {
         self.plan.identity.descriptor(self.plan.ip, NODE_PORT)
     }
 
-    /// Node keys of those by whom it could join again: as it was told, and as its data folder
-    /// remembers.
-    #[must_use]
-    pub fn acquaintances(&self) -> Vec<String> {
+    /// Node keys of those by whom it could join again: as it was told, and as it remembers.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn acquaintances(&self) -> Result<Vec<String>, TestnetError> {
         let told = self.plan.settings.get("neighbours");
         let told = told.and_then(toml::Value::as_array).into_iter().flatten();
         let key = |descriptor: &toml::Value| {
@@ -98,17 +100,17 @@ impl RunningNode {
             let (_, rest) = rest.split_once(':')?;
             Some(rest.split_once('@')?.0.to_owned())
         };
-        told.filter_map(key).chain(self.past_neighbours()).collect()
+        let mut all: Vec<String> = told.filter_map(key).collect();
+        all.extend(self.past_neighbours().await?);
+        Ok(all)
     }
 
-    /// Node keys of the neighbours that its data folder remembers.
-    #[must_use]
-    pub fn past_neighbours(&self) -> Vec<String> {
-        let state = fs::read(self.data_dir().join("state.json")).unwrap_or_default();
-        let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
-        let past = state["neighbours"].as_array().into_iter().flatten();
-        past.filter_map(|past| Some(past["node"].as_str()?.to_owned()))
-            .collect()
+    /// Node keys of the neighbours that it remembers.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn past_neighbours(&self) -> Result<Vec<String>, TestnetError> {
+        Ok(self.client.connection_status().await?.remembered)
     }
 
     /// Its loopback address.
@@ -140,6 +142,19 @@ impl RunningNode {
     pub fn data_dir(&self) -> PathBuf {
         self.plan.data_dir()
     }
+
+    /// Whether something in it panicked, as its log says.
+    #[must_use]
+    pub fn has_panicked(&self) -> bool {
+        let log = fs::read(self.log()).unwrap_or_default();
+        String::from_utf8_lossy(&log).contains(" panicked at ")
+    }
+
+    /// Its wallets, where there is money.
+    #[must_use]
+    pub fn wallets(&self) -> Option<NodeWallets> {
+        self.plan.wallets
+    }
 }
 
 /// A running testnet. Dropping it kills the nodes; [`Testnet::down`] ends them
@@ -149,6 +164,7 @@ pub struct Testnet {
     nodes: Vec<RunningNode>,
     web: WebServer,
     between: Option<Between>,
+    bank: Option<Bank>,
     options: Options,
     dir: PathBuf,
     temporary: bool,
@@ -194,8 +210,13 @@ impl Testnet {
                 source,
             })?;
         let (dir, temporary) = make_dir(options.dir.as_deref(), prefix)?;
-        let plan = Plan::new(&options, prefix, &dir)?;
-        plan.write()?;
+        let mut plan = Plan::new(&options, prefix, &dir)?;
+        let bank = Self::equip(&options, &mut plan).await;
+        if bank.is_err() && temporary {
+            // No log was written yet that anybody could want.
+            let _ = fs::remove_dir_all(&dir);
+        }
+        let bank = bank?;
         let between = if options.between {
             let ips: Vec<_> = plan.nodes.iter().map(|n| n.ip).collect();
             Some(Between::start(&ips).map_err(TestnetError::NoAddresses)?)
@@ -206,6 +227,7 @@ impl Testnet {
             nodes: Vec::new(),
             web,
             between,
+            bank,
             options,
             dir,
             temporary,
@@ -214,6 +236,16 @@ impl Testnet {
         };
         net.spawn_all(plan).await?;
         Ok(net)
+    }
+
+    /// Starts the chain, if there is to be one, and writes the files of the plan.
+    async fn equip(options: &Options, plan: &mut Plan) -> Result<Option<Bank>, TestnetError> {
+        let bank = Bank::open(&options.chain).await?;
+        if let Some(bank) = &bank {
+            bank.equip(plan, &bank.terms()).await?;
+        }
+        plan.write()?;
+        Ok(bank)
     }
 
     async fn spawn_all(&mut self, plan: Plan) -> Result<(), TestnetError> {
@@ -339,6 +371,14 @@ impl Testnet {
         Ok(())
     }
 
+    /// Looks whether all nodes run.
+    ///
+    /// # Errors
+    /// [`TestnetError::NodeEnded`] for the first that does not.
+    pub fn check_running(&mut self) -> Result<(), TestnetError> {
+        self.all_running("in use")
+    }
+
     fn all_running(&mut self, stage: &'static str) -> Result<(), TestnetError> {
         for node in &mut self.nodes {
             if let Some(status) = node.process.ended() {
@@ -374,13 +414,22 @@ impl Testnet {
             .collect()
     }
 
-    /// Waits until a node ends by itself, and says which.
+    /// Waits until a node or the chain ends by itself, and says which.
     pub async fn any_ended(&mut self) -> TestnetError {
         loop {
             if let Err(error) = self.all_running("in use") {
                 return error;
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            let chain = async {
+                match &mut self.bank {
+                    Some(bank) => bank.ended().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ended = chain => return ended,
+                () = tokio::time::sleep(ASK_EVERY) => {}
+            }
         }
     }
 
@@ -388,6 +437,12 @@ impl Testnet {
     #[must_use]
     pub fn nodes(&self) -> &[RunningNode] {
         &self.nodes
+    }
+
+    /// The chain that it pays on, with what belongs to it.
+    #[must_use]
+    pub fn bank(&self) -> Option<&Bank> {
+        self.bank.as_ref()
     }
 
     /// The node whose proxies are the user's.
@@ -487,6 +542,7 @@ impl Testnet {
                 process: n.process.id(),
                 data_dir: n.plan.data_dir(),
                 log: n.plan.log(),
+                wallets: n.plan.wallets,
             })
             .collect();
         Ok(NetworkState {
@@ -498,6 +554,7 @@ impl Testnet {
             web_port: self.web.port(),
             web_v6: self.web.has_v6(),
             seed: self.seed(),
+            money: self.bank.as_ref().map(Bank::state),
             nodes,
         })
     }
@@ -511,11 +568,16 @@ impl Testnet {
                 let RunningNode { plan, process, .. } = node;
                 (plan.name, process.stop(STOP_GRACE).await)
             });
-        join_all(stops)
+        let killed = join_all(stops)
             .await
             .into_iter()
             .filter_map(|(name, status)| status.is_none().then_some(name))
-            .collect()
+            .collect();
+        // Last: nodes may want to pay while they stop.
+        if let Some(bank) = self.bank.take() {
+            bank.stop().await;
+        }
+        killed
     }
 }
 

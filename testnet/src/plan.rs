@@ -14,6 +14,7 @@ use toml::{Table, Value};
 
 use crate::error::TestnetError;
 use crate::keys::{CHAIN, NodeIdentity};
+use crate::money::{Chain, NodeWallets};
 
 /// Most nodes of one testnet: they share the last byte of an address.
 pub const MAX_NODES: usize = 200;
@@ -22,6 +23,8 @@ pub const MAX_NODES: usize = 200;
 pub const NODE_PORT: u16 = 4711;
 /// Port on which they do so when there is somebody between them.
 pub const INNER_PORT: u16 = 4712;
+/// Port of the SOCKS5 proxies where every node has one, each on an address of its own.
+pub const SOCKS_PORT: u16 = 1080;
 /// How long a testnet node waits for open flows when it stops; short, because
 /// nobody's work depends on them.
 const DRAIN_SECONDS: i64 = 2;
@@ -138,6 +141,11 @@ pub struct Options {
     /// Puts somebody between the nodes who can part them ([`crate::between`]): they
     /// listen on [`INNER_PORT`] and advertise [`NODE_PORT`]. Default: no.
     pub between: bool,
+    /// The chain that the nodes pay on. Default: none.
+    pub chain: Chain,
+    /// Gives every node a SOCKS5 proxy on [`SOCKS_PORT`] of its own address, and none an HTTP
+    /// proxy. Default: only the client has proxies.
+    pub all_socks: bool,
     /// More settings for the client node, over those of the plan.
     pub client_settings: Table,
     /// Log level of the nodes. Default `info`.
@@ -165,6 +173,8 @@ impl Options {
             program,
             exit_policy: vec!["accept *:*".to_owned()],
             between: false,
+            chain: Chain::None,
+            all_socks: false,
             client_settings: Table::new(),
             log_level: "info".to_owned(),
             wait_for: WaitFor::default(),
@@ -245,6 +255,8 @@ pub struct NodePlan {
     pub home: PathBuf,
     /// Its configuration.
     pub settings: Table,
+    /// Its wallets, where there is money.
+    pub wallets: Option<NodeWallets>,
 }
 
 impl NodePlan {
@@ -263,6 +275,7 @@ impl NodePlan {
             identity: NodeIdentity::random(),
             home: dir.join(name),
             settings: Table::new(),
+            wallets: None,
         };
         node.settings = settings(options, &node, join);
         node
@@ -339,6 +352,7 @@ impl Plan {
                     identity,
                     home,
                     settings: Table::new(),
+                    wallets: None,
                 };
                 node.settings = settings(options, &node, &seed);
                 node
@@ -446,15 +460,13 @@ fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
         set("hops", hops.as_str().into());
     }
     let client = node.role == Role::Client;
-    let proxy = |addr: SocketAddr| {
-        if client {
-            addr.to_string()
-        } else {
-            "off".to_owned()
-        }
+    let (socks, http) = match (client, options.all_socks) {
+        (true, false) => (options.socks.to_string(), options.http.to_string()),
+        (_, true) => (format!("{}:{SOCKS_PORT}", node.ip), "off".to_owned()),
+        (false, false) => ("off".to_owned(), "off".to_owned()),
     };
-    set("socks", proxy(options.socks).into());
-    set("http", proxy(options.http).into());
+    set("socks", socks.into());
+    set("http", http.into());
     if client {
         all.extend(options.client_settings.clone());
     }
@@ -473,6 +485,8 @@ pub(crate) fn common_settings(data_dir: &Path, log_level: &str) -> Table {
     set("log", log_level.into());
     set("drain_seconds", DRAIN_SECONDS.into());
     set("per_24", NEIGHBOURS_PER_24.into());
+    // Nobody pays in a testnet without a chain.
+    set("payments", false.into());
     all
 }
 

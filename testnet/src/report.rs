@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use masq::control::types::Status;
 
+use crate::money::{PAY_EVERY, Terms};
 use crate::network::Progress;
 use crate::plan::NODE_PORT;
 use crate::process::Memory;
@@ -20,6 +21,8 @@ const PLAIN_EVERY: Duration = Duration::from_secs(2);
 const OWN_LAST_BYTE: u8 = 250;
 /// SOCKS5 port proposed for it, when the testnet has not taken it.
 const OWN_SOCKS: u16 = 1081;
+/// Data folder proposed for it.
+const OWN_DIR: &str = "/tmp/mine";
 
 /// One line of progress: moving on a terminal, a line now and then elsewhere.
 #[derive(Debug)]
@@ -188,6 +191,13 @@ pub fn try_lines(out: &mut dyn Write, state: &NetworkState) -> std::io::Result<(
     writeln!(out, "  curl http://{web}/whoami")?;
     if let Some(join) = join_line(state) {
         writeln!(out, "A node of your own joins like this:")?;
+        if state.money.is_some() {
+            writeln!(
+                out,
+                "  masq --data-dir {OWN_DIR} wallet generate --no-password"
+            )?;
+            writeln!(out, "  masq-testnet fund CONSUMING_WALLET")?;
+        }
         writeln!(out, "  {join}")?;
     } else {
         writeln!(out, "More nodes of your own join by this descriptor:")?;
@@ -210,8 +220,18 @@ fn join_line(state: &NetworkState) -> Option<String> {
     let [a, b, c, _] = ip.octets();
     let taken = [state.socks, state.http].map(|addr| addr.map(|addr| addr.port()));
     let port = (OWN_SOCKS..).find(|port| !taken.contains(&Some(*port)))?;
+    let money = match &state.money {
+        None => "--payments=off".to_owned(),
+        Some(money) => format!(
+            "--rpc {} --token {} --thresholds '{}' --pay-every {}s",
+            money.rpc,
+            money.token,
+            Terms::new(String::new(), money.token).thresholds,
+            PAY_EVERY
+        ),
+    };
     Some(format!(
-        "masqd --chain dev --data-dir /tmp/mine --listen {a}.{b}.{c}.{OWN_LAST_BYTE}:{NODE_PORT} --socks 127.0.0.1:{port} --http off --neighbours {}",
+        "masqd --chain dev {money} --data-dir {OWN_DIR} --listen {a}.{b}.{c}.{OWN_LAST_BYTE}:{NODE_PORT} --socks 127.0.0.1:{port} --http off --neighbours {}",
         state.seed
     ))
 }
@@ -238,7 +258,10 @@ pub fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use alloy::primitives::Address;
+
     use super::*;
+    use crate::money::MoneyState;
     use crate::plan::{MAX_NODES, Role};
     use crate::process::ProcessId;
     use crate::state::NodeState;
@@ -266,6 +289,7 @@ mod tests {
             web_port: 4242,
             web_v6: false,
             seed: "masq://dev:k@127.0.0.1:1".into(),
+            money: None,
             nodes: vec![],
         }
     }
@@ -282,6 +306,7 @@ mod tests {
             process: state.supervisor,
             data_dir: "/d".into(),
             log: "/l".into(),
+            wallets: None,
         });
         let mut out = Vec::new();
         try_lines(&mut out, &state).unwrap();
@@ -294,7 +319,27 @@ mod tests {
             text.contains(&format!("--neighbours {}\n", state.seed)),
             "{text}"
         );
+        assert!(text.contains("--payments=off"), "{text}");
         assert!(usize::from(OWN_LAST_BYTE) > MAX_NODES);
+
+        state.money = Some(MoneyState {
+            chain: "dev".into(),
+            rpc: "http://127.0.0.1:5".into(),
+            token: Address::repeat_byte(1),
+            disperse: Address::repeat_byte(2),
+            since: 1,
+        });
+        let mut out = Vec::new();
+        try_lines(&mut out, &state).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for part in [
+            "masq-testnet fund",
+            "wallet generate",
+            "--rpc http://127.0.0.1:5 --token 0x01",
+            "--thresholds '20|5|600|10|10|10' --pay-every 2s",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 
     #[test]

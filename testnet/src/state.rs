@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TestnetError;
+use crate::money::{MoneyState, NodeWallets};
 use crate::plan::Role;
 use crate::process::ProcessId;
 
@@ -38,6 +39,9 @@ pub struct NodeState {
     pub data_dir: PathBuf,
     /// Its log.
     pub log: PathBuf,
+    /// Its wallets, where there is money.
+    #[serde(default)]
+    pub wallets: Option<NodeWallets>,
 }
 
 /// A testnet, as written down.
@@ -60,6 +64,9 @@ pub struct NetworkState {
     pub web_v6: bool,
     /// The seed's descriptor, for nodes of one's own.
     pub seed: String,
+    /// The money, where there is any.
+    #[serde(default)]
+    pub money: Option<MoneyState>,
     /// The nodes.
     pub nodes: Vec<NodeState>,
 }
@@ -224,6 +231,7 @@ mod tests {
             web_port: 8,
             web_v6: true,
             seed: "masq://dev:x@127.0.0.1:1".into(),
+            money: None,
             nodes: vec![],
         }
     }

@@ -382,7 +382,7 @@ fn every_attack_is_measured() {
     for (attack, figure) in [
         ("harvest", "harvested"),
         ("insiders", "learned_share"),
-        ("eclipse", "surrounded_share"),
+        ("eclipse", "all_five"),
         ("aim", "slots_held_most"),
         ("equivocate", "banned_share"),
         ("flood", "routed_least"),
@@ -395,6 +395,46 @@ fn every_attack_is_measured() {
         let json = serde_json::to_string(&report).unwrap();
         assert!(json.contains(figure), "{attack}: {json}");
     }
+}
+
+#[test]
+fn a_band_comes_when_it_is_told_and_with_the_links_it_is_told() {
+    let options = |more: &[&'static str]| {
+        let mut options = vec![
+            "--nodes", "30", "--seeds", "1", "--over", "20s", "--rest", "60s", "--for", "60s",
+        ];
+        options.extend(more);
+        options
+    };
+    let band = options(&[
+        "--attack", "eclipse", "--when", "growth", "--links", "unlisted",
+    ]);
+    let settings_of_band = settings(&band).unwrap();
+    let command = &settings_of_band.command;
+    assert!(
+        command.contains("--when growth --links unlisted"),
+        "{command}"
+    );
+    let report = simulate(&settings_of_band);
+    let names: Vec<&str> = report.groups.iter().map(|group| group.scenario).collect();
+    assert_eq!(names, ["beset", "attack"]);
+    let attack = &report.groups[1];
+    assert!(
+        attack
+            .title
+            .contains("unlisted links, come while the mesh grows")
+    );
+    assert!(attack.metric("all_five").is_some() && attack.metric("held_p99").is_some());
+    // Nothing is promised of joining beside attackers but the cap and where addresses go.
+    let judged = report
+        .targets
+        .iter()
+        .filter(|target| target.scenario == "beset");
+    let judged: Vec<&str> = judged.map(|target| target.metric).collect();
+    assert_eq!(judged, ["worst_degree", "unmeant_addresses"]);
+    // Others than a band come when they come.
+    let flood = options(&["--attack", "flood", "--links", "unlisted"]);
+    assert!(settings(&flood).is_err());
 }
 
 #[test]

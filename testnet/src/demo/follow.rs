@@ -434,7 +434,7 @@ pub(crate) mod tests {
 
     const ORIGIN: &str = "origin";
 
-    fn view(id: u64, hops: &[(&str, HopRole, Leg)]) -> CircuitView {
+    pub(crate) fn view(id: u64, hops: &[(&str, HopRole, Leg)]) -> CircuitView {
         CircuitView {
             id,
             state: CircuitState::Open,
@@ -452,6 +452,8 @@ pub(crate) mod tests {
             flows_carried: 1,
             age_seconds: 0,
             sent_bytes: 0,
+            sent_cells: 0,
+            received_cells: 0,
             received_bytes: 0,
             round_trip_us: None,
         }

@@ -1,7 +1,8 @@
 //! The demonstration: a mesh comes up, pages cross it by every proxy, the route
-//! is shown hop by hop with what each hop saw, everything is checked and taken
-//! down. The judging itself is in [`mod@follow`].
+//! is shown hop by hop with what each hop saw and what that costs, everything is checked and taken
+//! down. The judging itself is in [`mod@follow`] and [`crate::money::bill`].
 
+mod bill;
 pub mod follow;
 
 use std::collections::BTreeMap;
@@ -54,7 +55,7 @@ pub async fn run(
                     start.elapsed().as_secs_f64()
                 ),
             );
-            show(&net, out).await
+            show(&mut net, out).await
         }
         Err(error) => Err(error),
     };
@@ -84,7 +85,7 @@ pub async fn run(
     Ok(())
 }
 
-async fn show(net: &Testnet, out: &mut (dyn Write + Send)) -> Result<(), TestnetError> {
+async fn show(net: &mut Testnet, out: &mut (dyn Write + Send)) -> Result<(), TestnetError> {
     let mut checks = Vec::new();
     fetch_all(net, out, &mut checks).await?;
     let names = names(net);
@@ -102,6 +103,7 @@ async fn show(net: &Testnet, out: &mut (dyn Write + Send)) -> Result<(), Testnet
         }),
     }
     checks.push(judge_all(&traces));
+    checks.extend(bill::settle(net, &used, out).await?);
     verdict(out, &checks)
 }
 

@@ -176,6 +176,24 @@ impl Faucet {
         Ok(faucet)
     }
 
+    /// The faucet of a chain on which its contracts are already.
+    ///
+    /// # Errors
+    /// When the chain cannot be reached, or `key` is not one.
+    pub async fn at(url: &str, key: &B256, contracts: Contracts) -> Result<Self, DevChainError> {
+        let what = "cannot use the faucet";
+        let signer = PrivateKeySigner::from_bytes(key)
+            .map_err(|_| failed(what)("the faucet's key is not a key".to_owned()))?;
+        let provider = provider(url)?;
+        let chain_id = ask(what, provider.get_chain_id()).await?;
+        Ok(Self {
+            provider,
+            signer,
+            chain_id,
+            contracts,
+        })
+    }
+
     /// Where the contracts are.
     #[must_use]
     pub fn contracts(&self) -> Contracts {

@@ -24,7 +24,10 @@ pub enum DevChainError {
         source: std::io::Error,
     },
     /// Anvil did not start.
-    #[error("cannot start anvil ({}): {reason}", path.display())]
+    #[error(
+        "cannot start anvil ({}): {reason}; name the program by MASQ_ANVIL, or use --chain dev",
+        path.display()
+    )]
     Anvil {
         /// The program.
         path: std::path::PathBuf,

@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{RunningNode, STOP_GRACE, Testnet};
 use crate::error::TestnetError;
+use crate::money::NodeWallets;
 use crate::plan::{NodePlan, Role};
 
 /// How long the system may take to clear a killed process away.
@@ -16,6 +18,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct DownNode {
     plan: NodePlan,
+    killed: bool,
 }
 
 impl DownNode {
@@ -35,6 +38,24 @@ impl DownNode {
     #[must_use]
     pub fn key(&self) -> String {
         self.plan.identity.name()
+    }
+
+    /// Whether it was killed, or had to be because it did not stop when asked.
+    #[must_use]
+    pub fn was_killed(&self) -> bool {
+        self.killed
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.plan.data_dir()
+    }
+
+    /// Its wallets, where there is money.
+    #[must_use]
+    pub fn wallets(&self) -> Option<NodeWallets> {
+        self.plan.wallets
     }
 
     /// Takes the nodes to join by out of its configuration: it has to find back by what
@@ -60,11 +81,7 @@ impl Testnet {
     /// Nodes that run and in which something panicked, as their logs say.
     #[must_use]
     pub fn panicked(&self) -> Vec<String> {
-        let panicked = |node: &&RunningNode| {
-            let log = fs::read(node.log()).unwrap_or_default();
-            String::from_utf8_lossy(&log).contains(" panicked at ")
-        };
-        let nodes = self.nodes.iter().filter(panicked);
+        let nodes = self.nodes.iter().filter(|node| node.has_panicked());
         nodes.map(|node| node.name().to_owned()).collect()
     }
 
@@ -84,9 +101,13 @@ impl Testnet {
             node.process().kill();
         }
         let mut down = Vec::new();
-        for node in killed {
-            node.process().gone_within(GONE_WITHIN).await;
-            down.push(DownNode { plan: node.plan });
+        for mut node in killed {
+            // Reaped, and not only a zombie: its threads hold the data folder a little longer.
+            let _ = tokio::time::timeout(GONE_WITHIN, node.process.wait()).await;
+            down.push(DownNode {
+                plan: node.plan,
+                killed: true,
+            });
         }
         down
     }
@@ -95,8 +116,8 @@ impl Testnet {
     pub async fn stop(&mut self, name: &str) -> Option<DownNode> {
         let node = self.take_out(&[name.to_owned()]).pop()?;
         let RunningNode { plan, process, .. } = node;
-        process.stop(STOP_GRACE).await;
-        Some(DownNode { plan })
+        let killed = process.stop(STOP_GRACE).await.is_none();
+        Some(DownNode { plan, killed })
     }
 
     /// Starts one more node, a relay that joins by the node of this descriptor. Its address

@@ -2,10 +2,9 @@
 //! whether downloads go on, how long until every survivor has a route and the mesh
 //! is whole, and whether a node finds back with no node to join by.
 //!
-//! The downloads are in `download`, the figures in [`report`]; what a whole mesh is,
+//! The downloads are in [`crate::download`], the figures in [`report`]; what a whole mesh is,
 //! in [`crate::survey`].
 
-mod download;
 pub mod report;
 
 use std::collections::BTreeSet;
@@ -19,10 +18,10 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-pub use self::download::DownloadReport;
 pub use self::report::StressReport;
+pub use crate::download::DownloadReport;
 
-use self::download::{Download, Source};
+use crate::download::{Download, Source};
 use crate::error::TestnetError;
 use crate::fetch::Via;
 use crate::network::{DownNode, RunningNode, Testnet};
@@ -130,12 +129,12 @@ pub async fn run(
     }
     let dead = net.kill(&victims).await;
     let keys: BTreeSet<String> = dead.iter().map(DownNode::key).collect();
-    let stranded = stranded(net);
+    let stranded = stranded(net).await;
     let healing = heal(net, &stranded).await;
     let circuits_hit = circuits.iter().filter(|c| !c.is_disjoint(&keys)).count();
     let downloads: Vec<_> = downloads.iter().map(Download::report).collect();
 
-    let returned = chosen_to_return(net, &mut rng);
+    let returned = chosen_to_return(net, &mut rng).await;
     tell(out, format_args!("{returned} crashes and comes back"));
     let (neighbour_s, return_s) = come_back(net, &returned).await?;
     Ok(StressReport {
@@ -217,11 +216,16 @@ async fn circuits(net: &Testnet) -> Result<Vec<BTreeSet<String>>, TestnetError> 
 
 /// Survivors who can know nobody that lives: neither whom they were told to join by nor any
 /// neighbour that they remember. Nobody can come back by itself from there.
-fn stranded(net: &Testnet) -> Vec<String> {
+async fn stranded(net: &Testnet) -> Vec<String> {
     let living: BTreeSet<String> = net.nodes().iter().map(RunningNode::key).collect();
-    let knows = |node: &RunningNode| node.acquaintances().iter().any(|key| living.contains(key));
-    let alone = net.nodes().iter().filter(|node| !knows(node));
-    alone.map(|node| node.name().to_owned()).collect()
+    let mut alone = Vec::new();
+    for node in net.nodes() {
+        let known = node.acquaintances().await.unwrap_or_default();
+        if !known.iter().any(|key| living.contains(key)) {
+            alone.push(node.name().to_owned());
+        }
+    }
+    alone
 }
 
 /// A third of the nodes: a node of a circuit that carries a download, perhaps the seed, and
@@ -298,13 +302,15 @@ async fn heal(net: &Testnet, stranded: &[String]) -> Healing {
 }
 
 /// A relay that remembers somebody who lives; the client's node where there is none.
-fn chosen_to_return(net: &Testnet, rng: &mut StdRng) -> String {
+async fn chosen_to_return(net: &Testnet, rng: &mut StdRng) -> String {
     let living: BTreeSet<String> = net.nodes().iter().map(RunningNode::key).collect();
-    let knows = |node: &&RunningNode| {
-        node.role() == Role::Relay
-            && (node.past_neighbours().iter()).any(|key| living.contains(key))
-    };
-    let mut relays: Vec<_> = net.nodes().iter().filter(knows).collect();
+    let mut relays = Vec::new();
+    for node in net.nodes().iter().filter(|n| n.role() == Role::Relay) {
+        let past = node.past_neighbours().await.unwrap_or_default();
+        if past.iter().any(|key| living.contains(key)) {
+            relays.push(node);
+        }
+    }
     relays.shuffle(rng);
     let chosen = relays.first().copied().unwrap_or_else(|| net.client());
     chosen.name().to_owned()

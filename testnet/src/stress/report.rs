@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::download::DownloadReport;
+use crate::download::DownloadReport;
 use crate::error::TestnetError;
 use crate::survey::Survey;
 

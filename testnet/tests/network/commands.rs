@@ -47,8 +47,9 @@ fn children(parent: u32) -> Vec<ProcessId> {
 }
 
 /// Arguments for a small mesh that needs no route, on free ports.
-const SMALL: [&str; 10] = [
+const SMALL: [&str; 11] = [
     "up",
+    "--chain=none",
     "--nodes",
     "3",
     "--exits",
@@ -158,7 +159,11 @@ async fn a_taken_port_is_told_by_its_option() {
     let runtime = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    let up = run(runtime.path(), &["up", "--detach", "--socks", &addr]).await;
+    let up = run(
+        runtime.path(),
+        &["up", "--chain=none", "--detach", "--socks", &addr],
+    )
+    .await;
     let said = text(&up);
     assert_eq!(up.status.code(), Some(1), "{said}");
     assert!(

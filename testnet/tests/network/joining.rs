@@ -20,7 +20,7 @@ const CAP: usize = 5;
 async fn refused(dir: &Path, neighbour: &str) -> (Option<i32>, String) {
     let config = dir.join("refused.toml");
     let text = format!(
-        "chain = \"dev\"\ndata_dir = \"{}\"\nneighbours = [\"{neighbour}\"]\nlisten = [\"127.0.0.1:0\"]\nsocks = \"off\"\nhttp = \"off\"\n",
+        "chain = \"dev\"\npayments = false\ndata_dir = \"{}\"\nneighbours = [\"{neighbour}\"]\nlisten = [\"127.0.0.1:0\"]\nsocks = \"off\"\nhttp = \"off\"\n",
         dir.join("data").display()
     );
     std::fs::write(&config, text).unwrap();
@@ -80,7 +80,7 @@ async fn s1_joining_with_a_bad_descriptor_is_refused_with_a_reason() {
     let data = dir.path().join("wrong-key");
     let config = dir.path().join("wrong-key.toml");
     let text = format!(
-        "chain = \"dev\"\ndata_dir = \"{}\"\nneighbours = [\"{wrong_key}\"]\nlisten = [\"127.0.0.1:0\"]\nsocks = \"off\"\nhttp = \"off\"\n",
+        "chain = \"dev\"\npayments = false\ndata_dir = \"{}\"\nneighbours = [\"{wrong_key}\"]\nlisten = [\"127.0.0.1:0\"]\nsocks = \"off\"\nhttp = \"off\"\n",
         data.display()
     );
     std::fs::write(&config, text).unwrap();

@@ -7,6 +7,7 @@ mod commands;
 mod crowd;
 mod healing;
 mod joining;
+mod money;
 mod secrecy;
 mod sleeping;
 mod storms;

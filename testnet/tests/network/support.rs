@@ -79,7 +79,7 @@ impl Loner {
         let data = dir.path().join("data");
         let config = dir.path().join("masqd.toml");
         let text = format!(
-            "chain = \"dev\"\ndata_dir = \"{}\"\nneighbours = {neighbours:?}\nlisten = [\"{listen}\"]\n\
+            "chain = \"dev\"\npayments = false\ndata_dir = \"{}\"\nneighbours = {neighbours:?}\nlisten = [\"{listen}\"]\n\
              control = \"127.0.0.1:0\"\nsocks = \"off\"\nhttp = \"off\"\nper_24 = 5\n{settings}\n",
             data.display()
         );

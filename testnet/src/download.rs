@@ -26,14 +26,14 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Where, how much, how fast.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
-    pub(super) via: Via,
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(crate) struct Source {
+    pub(crate) via: Via,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// Bytes a second.
-    pub(super) rate: u64,
+    pub(crate) rate: u64,
     /// Bytes in all.
-    pub(super) len: u64,
+    pub(crate) len: u64,
 }
 
 /// What is known of a download so far.
@@ -71,7 +71,7 @@ pub struct DownloadReport {
 
 /// A download in the background. Dropping it ends it.
 #[derive(Debug)]
-pub(super) struct Download {
+pub(crate) struct Download {
     course: Arc<Mutex<Course>>,
     task: JoinHandle<()>,
 }
@@ -83,7 +83,7 @@ impl Drop for Download {
 }
 
 impl Download {
-    pub(super) fn start(source: Source) -> Self {
+    pub(crate) fn start(source: Source) -> Self {
         let now = Instant::now();
         let course = Arc::new(Mutex::new(Course {
             got: 0,
@@ -100,12 +100,12 @@ impl Download {
     }
 
     /// Bytes so far.
-    pub(super) fn got(&self) -> u64 {
+    pub(crate) fn got(&self) -> u64 {
         lock(&self.course).got
     }
 
     /// Silences count from now on.
-    pub(super) fn mark(&self) {
+    pub(crate) fn mark(&self) {
         let mut course = lock(&self.course);
         course.mark = Instant::now();
         course.longest = Duration::ZERO;
@@ -113,7 +113,7 @@ impl Download {
         course.first_failure = None;
     }
 
-    pub(super) fn report(&self) -> DownloadReport {
+    pub(crate) fn report(&self) -> DownloadReport {
         let course = lock(&self.course);
         let silent = course.last.max(course.mark).elapsed();
         DownloadReport {

@@ -1,0 +1,129 @@
+//! On which terms the nodes of a testnet do business: the settings of money in their
+//! configurations. Low enough that somebody who watches sees payments.
+
+use std::path::Path;
+
+use alloy::primitives::Address;
+use masq::ledger::{Limits, TOKEN, Thresholds, Wei};
+use toml::{Table, Value};
+
+use super::wallets::key_file;
+
+/// What a debt is paid by in a testnet, see [`Thresholds`]: from 20 gwei on, which is a third of a
+/// second of a relay at 200 kB/s, five seconds after it came to be; ten gwei some seconds later. Who
+/// does not pay is banned after ten minutes: killed and stopped nodes must come back first.
+pub(super) const THRESHOLDS: [u64; 6] = [20, 5, 600, 10, 10, 10];
+/// How often debts are held against them, in seconds.
+pub const PAY_EVERY: u64 = 2;
+/// Tokens that a consuming wallet begins with: some hundred thousand GB.
+pub(super) const TOKENS: Wei = 1_000 * TOKEN;
+/// Coin that a consuming wallet begins with, in wei: a hundred thousand transfers.
+pub(super) const COIN: u128 = 10 * 1_000_000_000_000_000_000;
+/// Credit of a payer that a hop does not know, in tokens: hundreds of GB. What the small credit of
+/// production does is tested elsewhere; here a mesh has to go on while payments are on their way,
+/// also when nodes are killed in between.
+const FIRST_CREDIT: Wei = TOKEN;
+
+/// What all nodes of a testnet have in common.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The chain's endpoint.
+    pub rpc: String,
+    /// The token.
+    pub token: Address,
+    /// The disperse contract, when debts are to be paid in batches. Default: none.
+    pub disperse: Option<Address>,
+    /// When debts are paid. Default: [`THRESHOLDS`].
+    pub thresholds: Thresholds,
+    /// Seconds between two looks at the debts. Default: [`PAY_EVERY`].
+    pub pay_every: u64,
+    /// How much credit hops give. Default: plenty.
+    pub credit: Limits,
+}
+
+impl Terms {
+    /// The terms of a testnet on the chain at `rpc`.
+    ///
+    /// # Panics
+    /// Never: the numbers are constants that a test checks.
+    #[must_use]
+    pub fn new(rpc: String, token: Address) -> Self {
+        Self {
+            rpc,
+            token,
+            disperse: None,
+            thresholds: Thresholds::new(THRESHOLDS).expect("numbers in order"),
+            pay_every: PAY_EVERY,
+            credit: Limits {
+                first: FIRST_CREDIT,
+                pool: 1_000 * FIRST_CREDIT,
+                refill_per_day: 1_000 * FIRST_CREDIT,
+                quota: 1_000 * FIRST_CREDIT,
+                share: masq::ledger::limits::SHARE,
+            },
+        }
+    }
+
+    /// The settings of a node that pays and is paid. Rates are the daemon's defaults.
+    #[must_use]
+    pub fn settings(&self, data_dir: &Path) -> Table {
+        let mut all = Table::new();
+        let mut set = |key: &str, value: Value| {
+            all.insert(key.to_owned(), value);
+        };
+        set("payments", true.into());
+        set("rpc", Value::Array(vec![self.rpc.as_str().into()]));
+        set("token", self.token.to_checksum(None).into());
+        if let Some(disperse) = self.disperse {
+            set("disperse", disperse.to_checksum(None).into());
+        }
+        set("key_file", key_file(data_dir).display().to_string().into());
+        set("thresholds", self.thresholds.to_string().into());
+        let Limits {
+            first,
+            pool,
+            refill_per_day,
+            quota,
+            ..
+        } = self.credit;
+        let credit = format!("{first}|{pool}|{refill_per_day}|{quota}");
+        set("credit", credit.into());
+        set("pay_every", format!("{}s", self.pay_every).into());
+        // A fee here is no part of anything: the rule that it be a small one is off.
+        set("token_price", "0".into());
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use masq::ledger::price;
+
+    use super::*;
+
+    #[test]
+    fn a_second_of_a_slow_download_is_paid_within_half_a_minute() {
+        let terms = Terms::new("http://127.0.0.1:1".into(), Address::repeat_byte(7));
+        let second = price::dearest(&price::DEFAULT_RATES, 100_000).unwrap() / 4;
+        let [_, maturity, _, _, interval, _] = THRESHOLDS;
+        assert!(!terms.thresholds.over(second, maturity));
+        assert!(terms.thresholds.over(second, maturity + interval));
+        assert!(maturity + interval + 2 * PAY_EVERY <= 30);
+    }
+
+    #[test]
+    fn the_settings_are_those_that_the_daemon_knows() {
+        let mut terms = Terms::new("http://127.0.0.1:1".into(), Address::repeat_byte(7));
+        terms.disperse = Some(Address::repeat_byte(8));
+        let settings = terms.settings(Path::new("/d"));
+        let text = |key: &str| settings[key].as_str().unwrap();
+        assert_eq!(text("thresholds"), "20|5|600|10|10|10");
+        assert_eq!(text("key_file"), "/d/store.key");
+        assert_eq!(text("pay_every"), "2s");
+        assert!(text("token").starts_with("0x07"));
+        assert_eq!(text("credit").split('|').count(), 4);
+        assert_eq!(settings["payments"].as_bool(), Some(true));
+    }
+}
