@@ -30,7 +30,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -106,6 +106,8 @@ struct Inner {
     /// Transfers to this node that the chain shows, as far as they are of interest.
     seen: Mutex<HashMap<(Address, B256), Found>>,
     refusals: Mutex<VecDeque<Refusing>>,
+    /// By which wallet the last circuit was paid that came from each of these neighbours.
+    payers: Mutex<BTreeMap<masq_cores::NodeKey, Option<Address>>>,
     /// What happened to payments lately, the latest first.
     happened: Mutex<VecDeque<Happened>>,
 }
@@ -155,6 +157,14 @@ impl Inner {
         }
         for circuit in self.paying() {
             circuit.book();
+        }
+    }
+
+    /// Notes who pays for circuits that come from a neighbour, where those are its own.
+    fn note_payer(&self, from: &masq_cores::NodeKey, payer: Address) {
+        let mut payers = self.payers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = payers.get_mut(from) {
+            *known = Some(payer);
         }
     }
 
@@ -208,6 +218,22 @@ impl Billing {
     /// The consuming wallet, if there is one.
     pub(crate) fn wallet(&self) -> Option<Address> {
         self.0.signer.as_ref().map(|signer| signer.address())
+    }
+
+    /// The neighbours whose entry link leads here: what comes from them are circuits of their own.
+    /// Gives the wallets by which those are paid, as far as one was seen.
+    pub(crate) fn hosted(
+        &self,
+        neighbours: impl Iterator<Item = masq_cores::NodeKey>,
+    ) -> Vec<(masq_cores::NodeKey, Address)> {
+        let mut payers = self.0.payers.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut *payers);
+        *payers = neighbours
+            .map(|node| (node, before.get(&node).copied().flatten()))
+            .collect();
+        let seen = payers.iter();
+        seen.filter_map(|(node, payer)| Some((*node, (*payer)?)))
+            .collect()
     }
 
     /// Who refused this node lately, the latest first.

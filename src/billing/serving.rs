@@ -67,6 +67,7 @@ impl Inner {
             max_spend: verified.auth.max_spend,
         };
         let (payer, circuit) = (verified.auth.payer, verified.circuit.short());
+        self.note_payer(asked.from, payer);
         let want = price_of(&terms, FIRST_LEASE);
         let _moment = self.money.booking();
         let (lease, limit) = {

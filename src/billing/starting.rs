@@ -181,6 +181,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
         open: Mutex::default(),
         seen: Mutex::new(seen),
         refusals: Mutex::default(),
+        payers: Mutex::default(),
         happened: Mutex::default(),
     });
     let billing = Billing(inner);
@@ -205,7 +206,7 @@ async fn look_at(provider: &Provider) -> Result<(), MoneyError> {
 }
 
 /// The consuming wallet: signs promises and payments.
-struct Wallet(ConsumingWallet);
+pub(super) struct Wallet(pub(super) ConsumingWallet);
 
 impl fmt::Debug for Wallet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use masq_cores::host::{Asked, Gate, PaidHop, Payer, Paying, Refused, Running, Served};
-use masq_cores::{Authorisation, CircuitId, FailureCode, NodeKey, Role};
+use masq_cores::{Authorisation, CellSize, CircuitId, FailureCode, Leg, NodeKey, Role};
 use masq_gossip::{Chain, RatePack};
 use masq_settlement::{Message, Reason};
 use tempfile::TempDir;
@@ -276,4 +276,73 @@ async fn a_hop_is_named_by_key_or_descriptor_and_a_stranger_is_not_prepaid() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// A thousand wallets that never pay take what circuits give until they are ended, through as many
+/// neighbours as a node has.
+#[tokio::test]
+async fn any_number_of_wallets_that_never_pay_gets_the_stated_credit_together() {
+    let hop = hop().await;
+    let limits = Limits::from_rates(&DEFAULT_RATES).unwrap();
+    let token = Address::repeat_byte(0x70);
+    let domain = masq_settlement::Domain::new(facts(Chain::Dev).id, token);
+    let rates = super::map::rates(&DEFAULT_RATES);
+    let now = hop.0.unix();
+    let (mut taken, mut refused, mut tried) = (0_u128, 0_u32, 0_u32);
+    for n in 1..=1_000_u16 {
+        let mut secret = [0; 32];
+        secret[30..].copy_from_slice(&n.to_be_bytes());
+        let wallet = super::starting::Wallet(ConsumingWallet::from_bytes(&secret).unwrap());
+        let ephemeral = secret;
+        let auth = masq_settlement::RouteAuth {
+            payer: masq_settlement::Signer::address(&wallet),
+            rates,
+            max_spend: u128::MAX,
+            not_before: now - 1,
+            expiry: now + 600,
+        };
+        let hop_key = masq_settlement::NodeKey(HOP.0);
+        let signed = auth.sign(&domain, &hop_key, &ephemeral, &wallet).unwrap();
+        let auth = Authorisation {
+            kind: masq_settlement::KIND_ROUTE_AUTH,
+            body: signed.encode(),
+        };
+        let neighbour = NodeKey([100 + (n % 5) as u8; 32]);
+        tried += 1;
+        let served = hop.admit(&Asked {
+            from: &neighbour,
+            next: None,
+            role: Role::Exit,
+            auth: &auth,
+            ephemeral: &ephemeral,
+        });
+        let Ok(served) = served else {
+            refused += 1;
+            continue;
+        };
+        let running = Running::detached(CircuitId(n.into()));
+        served.begun(running.clone());
+        while running.given_up().is_none() {
+            running.count(Leg::Back, CellSize::Large);
+            assert!(running.carried(Leg::Back).cells < 100_000, "it is ended");
+        }
+        let back = running.carried(Leg::Back);
+        served.ended(running.carried(Leg::Over), back, false);
+        let carried = masq_settlement::Carried {
+            cells: back.cells,
+            bytes: back.bytes,
+        };
+        taken += rates.price_of(masq_settlement::Service::Exit, carried);
+    }
+    assert_eq!(tried, 1_000);
+    assert!(refused > 500, "the pool is empty before: {refused}");
+    // Beyond the limit each circuit carried the cell with which it was noticed.
+    let cell = masq_settlement::Carried {
+        cells: 1,
+        bytes: Leg::Back.capacity(CellSize::Large) as u64,
+    };
+    let cell = rates.price_of(masq_settlement::Service::Exit, cell);
+    let most = limits.pool + u128::from(tried - refused) * cell;
+    assert!(taken <= most, "{taken} of {most}");
+    assert!(taken > limits.pool / 2, "and newcomers do get it: {taken}");
 }

@@ -136,10 +136,38 @@ impl Loop {
                         let in_use = bytes >= IN_USE;
                         self.swarm.behaviour_mut().gossip.note_activity(&peer, in_use);
                     }
+                    self.settle_with_neighbours();
                 }
             }
         }
         self.say_goodbye().await;
+    }
+
+    /// Accounts are spoken of on direct links where nothing is learnt by it: with the entry
+    /// neighbour, which carries this node's circuits as its own anyway, and with neighbours whose
+    /// entry link leads here.
+    fn settle_with_neighbours(&mut self) {
+        let Some(billing) = &self.billing else { return };
+        let links = self.view.borrow().neighbourhood.links().to_vec();
+        let hosted = links.iter().filter(|link| link.entry.theirs());
+        let hosted = billing.hosted(hosted.map(|link| CoresKey(link.node.0)));
+        let Some(settlement) = self.swarm.behaviour_mut().settlement.as_mut() else {
+            return;
+        };
+        for link in &links {
+            let peer = link.node.peer_id();
+            let payer = hosted.iter().find(|(node, _)| node.0 == link.node.0);
+            if !link.entry.ours() && payer.is_none() {
+                settlement.disallow(&peer);
+                continue;
+            }
+            if link.entry.ours() {
+                settlement.allow_hop(peer);
+            }
+            if let Some((_, payer)) = payer {
+                settlement.allow_payer(peer, *payer);
+            }
+        }
     }
 
     async fn say_goodbye(&mut self) {

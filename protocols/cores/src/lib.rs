@@ -53,7 +53,7 @@ pub use host::{
 };
 pub use keys::OnionPublics;
 pub use link::LinkUse;
-pub use masq_onion::{Authorisation, NodeKey, OnionPublic, Role};
+pub use masq_onion::{Authorisation, CellSize, NodeKey, OnionPublic, Role};
 pub use node::{Config, Cores};
 pub use origin::{CircuitHandle, LaunchError, Round, Route, RouteHop};
 pub use pool::{

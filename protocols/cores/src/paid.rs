@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use masq_onion::{Authorisation, NodeKey, REPORT_PAYLOAD, Role};
+use masq_onion::{Authorisation, CellSize, NodeKey, REPORT_PAYLOAD, Role};
 use tokio_util::sync::CancellationToken;
 
 use crate::cell::{CircuitId, Leg};
@@ -180,6 +180,11 @@ impl Running {
     /// A handle of no circuit, that has carried nothing: for tests of what holds handles.
     pub fn detached(id: CircuitId) -> Self {
         Self::new(id, Arc::default())
+    }
+
+    /// Counts a cell as the task of a circuit would: for tests of what holds handles.
+    pub fn count(&self, leg: Leg, size: CellSize) {
+        self.0.counters.count(leg, size);
     }
 
     /// This node's name for the circuit.
