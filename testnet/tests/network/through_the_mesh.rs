@@ -48,9 +48,8 @@ async fn s10_pages_through_1_2_3_and_6_hops() {
             Duration::from_secs(30),
             || async {
                 for via in net.ways() {
-                    let got = get(&net, &via, "/bytes/200000")
-                        .await
-                        .unwrap_or_else(|e| panic!("{hops} hops by {}: {e}", via.label()));
+                    // A mesh of seconds may have no loop of six hops yet, and says so.
+                    let got = get(&net, &via, "/bytes/200000").await.ok()?;
                     assert_eq!(got.status, 200, "{hops} hops by {}", via.label());
                     assert_eq!(got.sha256, content::sha256(200_000));
                 }
