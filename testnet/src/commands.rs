@@ -492,6 +492,8 @@ async fn bench_money(args: BenchMoneyArgs, out: Out<'_>) -> Result<(), TestnetEr
     free.hops = Some(bench::money::HOPS.to_string());
     let mut billed = free.clone();
     billed.chain = Chain::Dev;
+    // What is measured is the accounting, and not payments every few seconds.
+    billed.pay_as_usual = true;
     let wanted = MoneyBenchOptions {
         pairs: args.pairs.into(),
         bytes: args.mb * 1_000_000,

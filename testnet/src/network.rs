@@ -242,7 +242,12 @@ impl Testnet {
     async fn equip(options: &Options, plan: &mut Plan) -> Result<Option<Bank>, TestnetError> {
         let bank = Bank::open(&options.chain).await?;
         if let Some(bank) = &bank {
-            bank.equip(plan, &bank.terms()).await?;
+            let terms = if options.pay_as_usual {
+                bank.terms().as_usual()
+            } else {
+                bank.terms()
+            };
+            bank.equip(plan, &terms).await?;
         }
         plan.write()?;
         Ok(bank)

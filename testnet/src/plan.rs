@@ -143,6 +143,8 @@ pub struct Options {
     pub between: bool,
     /// The chain that the nodes pay on. Default: none.
     pub chain: Chain,
+    /// Pays debts as rarely as the daemon's defaults have it, and not within seconds. Default: no.
+    pub pay_as_usual: bool,
     /// Gives every node a SOCKS5 proxy on [`SOCKS_PORT`] of its own address, and none an HTTP
     /// proxy. Default: only the client has proxies.
     pub all_socks: bool,
@@ -174,6 +176,7 @@ impl Options {
             exit_policy: vec!["accept *:*".to_owned()],
             between: false,
             chain: Chain::None,
+            pay_as_usual: false,
             all_socks: false,
             client_settings: Table::new(),
             log_level: "info".to_owned(),

@@ -15,6 +15,8 @@ use super::wallets::key_file;
 pub(super) const THRESHOLDS: [u64; 6] = [20, 5, 600, 10, 10, 10];
 /// How often debts are held against them, in seconds.
 pub const PAY_EVERY: u64 = 2;
+/// The daemon's own default, in seconds.
+const USUAL_PAY_EVERY: u64 = 600;
 /// Tokens that a consuming wallet begins with: some hundred thousand GB.
 pub(super) const TOKENS: Wei = 1_000 * TOKEN;
 /// Coin that a consuming wallet begins with, in wei: a hundred thousand transfers.
@@ -61,6 +63,17 @@ impl Terms {
                 quota: 1_000 * FIRST_CREDIT,
                 share: masq::ledger::limits::SHARE,
             },
+        }
+    }
+
+    /// The same with debts paid as the daemon's defaults have it, so rarely: for measurements in
+    /// which payments would only be noise.
+    #[must_use]
+    pub fn as_usual(self) -> Self {
+        Self {
+            thresholds: Thresholds::default(),
+            pay_every: USUAL_PAY_EVERY,
+            ..self
         }
     }
 
@@ -124,6 +137,12 @@ mod tests {
         assert_eq!(text("pay_every"), "2s");
         assert!(text("token").starts_with("0x07"));
         assert_eq!(text("credit").split('|').count(), 4);
+        let usual = terms.clone().as_usual().settings(Path::new("/d"));
+        assert_eq!(usual["pay_every"].as_str(), Some("600s"));
+        assert_eq!(
+            usual["thresholds"].as_str(),
+            Some("1000000000|1200|1200|500000000|21600|500000000")
+        );
         assert_eq!(settings["payments"].as_bool(), Some(true));
     }
 }
