@@ -470,6 +470,11 @@ fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
     };
     set("socks", socks.into());
     set("http", http.into());
+    if client && options.chain != Chain::None {
+        // What of its circuits broke, see `DownNode::broken_circuits`.
+        let log = format!("{},masq_cores::origin=debug", options.log_level);
+        all.insert("log".to_owned(), log.into());
+    }
     if client {
         all.extend(options.client_settings.clone());
     }

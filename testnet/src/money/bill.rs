@@ -11,6 +11,7 @@ use masq_gossip::RatePack;
 use serde::Serialize;
 
 use super::books::{NodeBooks, pairs, wei};
+use super::judge::in_flight;
 use super::show::{self, NANO_UNIT, PaidRow, nano};
 use super::transfers::Transfer;
 use crate::demo::follow::{Check, short};
@@ -66,6 +67,9 @@ pub struct Bill {
     pub pairs: Vec<PairLine>,
     /// Everything that it paid.
     pub paid: Vec<PaidRow>,
+    /// How many of its circuits did not end in good order: what they had on their way one side may
+    /// have counted and the other not.
+    pub broken: u32,
 }
 
 /// What each hop of a circuit carried, by the origin's counters, and what that costs at these rates.
@@ -110,6 +114,7 @@ impl Bill {
         hops: Vec<HopLine>,
         books: &[NodeBooks],
         transfers: &[Transfer],
+        broken: u32,
     ) -> Self {
         let pairs = pairs(books);
         let line = |pair: &super::books::Pair<'_>| PairLine {
@@ -129,7 +134,19 @@ impl Bill {
                 .map(line)
                 .collect(),
             paid,
+            broken,
         }
+    }
+
+    /// Whether both books say the same of a hop, but for what broken circuits had on their way.
+    fn agrees(&self, pair: &PairLine) -> bool {
+        pair.payable.abs_diff(pair.receivable) <= in_flight() * Wei::from(self.broken)
+    }
+
+    /// Whether that is so of every hop.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.pairs.iter().all(|pair| self.agrees(pair))
     }
 
     /// Whether both books say the same of every hop.
@@ -141,7 +158,7 @@ impl Bill {
     /// What ought to be so of a bill after traffic, payments, and an end in good order.
     #[must_use]
     pub fn checks(&self) -> Vec<Check> {
-        let unequal = self.pairs.iter().find(|pair| !pair.is_equal());
+        let unequal = self.pairs.iter().find(|pair| !self.agrees(pair));
         let payable: Wei = self.pairs.iter().map(|pair| pair.payable).sum();
         // A node may be on both legs.
         let price = |name: &str| -> Wei {
@@ -154,7 +171,12 @@ impl Bill {
         });
         vec![
             Check {
-                what: "the origin's payables are the hops' receivables, to the wei".to_owned(),
+                what: match self.broken {
+                    0 => "the origin's payables are the hops' receivables, to the wei".to_owned(),
+                    n => format!(
+                        "the origin's payables are the hops' receivables, but for what {n} broken circuits had on their way"
+                    ),
+                },
                 failed: unequal.map(|pair| {
                     format!(
                         "{} has {} wei in its books, {} has {}",
@@ -216,7 +238,13 @@ impl Bill {
             "hop", "origin's payable", "hop's receivable", "paid"
         )?;
         for pair in &self.pairs {
-            let equal = if pair.is_equal() { "yes" } else { "NO" };
+            let equal = match (pair.is_equal(), self.agrees(pair)) {
+                (true, _) => "yes".to_owned(),
+                (false, well) => {
+                    let by = nano(pair.payable.abs_diff(pair.receivable));
+                    format!("{} by {by}", if well { "broken circuits:" } else { "NO" })
+                }
+            };
             writeln!(
                 out,
                 "  {:<14} {:>20} {:>20} {:>16}  {equal}",
@@ -313,7 +341,7 @@ mod tests {
             is_final: false,
         };
         let lines = hops(&circuit(), &RATES, |_| "n02".to_owned());
-        Bill::new("n01", lines, &books, &[transfer])
+        Bill::new("n01", lines, &books, &[transfer], 0)
     }
 
     #[test]
@@ -325,6 +353,12 @@ mod tests {
         assert!(!bad.is_equal());
         let failed: Vec<_> = bad.checks().into_iter().filter_map(|c| c.failed).collect();
         assert_eq!(failed, ["n01 has 306360 wei in its books, n02 has 306359"]);
+        let broken = Bill {
+            broken: 1,
+            ..bad.clone()
+        };
+        assert!(broken.is_well() && !broken.is_equal() && !bad.is_well());
+        assert!(broken.checks().iter().all(|check| check.failed.is_none()));
         let mut out = Vec::new();
         bad.write(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();

@@ -46,6 +46,17 @@ impl DownNode {
         self.killed
     }
 
+    /// How many of its own circuits did not end in good order while it last ran: both sides of such
+    /// a circuit may have counted differently. Where there is money, the client's log says so; of
+    /// other nodes this is 0.
+    #[must_use]
+    pub fn broken_circuits(&self) -> u32 {
+        let log = fs::read(self.plan.log()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let broken = |line: &&str| line.contains("own circuit is over") && line.contains("=false");
+        u32::try_from(log.lines().filter(broken).count()).unwrap_or(u32::MAX)
+    }
+
     /// Its data folder.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {

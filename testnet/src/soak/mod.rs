@@ -25,7 +25,7 @@ pub use self::report::SoakReport;
 use self::traffic::Traffic;
 use crate::args::MoneyArgs;
 use crate::error::TestnetError;
-use crate::money::judge::{Evidence, judge};
+use crate::money::judge::{Evidence, in_flight, judge};
 use crate::money::{Bank, transfers};
 use crate::network::{DownNode, RunningNode, Testnet};
 
@@ -48,9 +48,6 @@ const WARM: Duration = Duration::from_secs(10);
 /// Bytes of set-ups, reports, acknowledgements and small fetches that a hop carries for one payer in
 /// a second besides the downloads. Guess, from a few full cells.
 const OVERHEAD: u64 = 65_536;
-/// Bytes that a circuit may have on its way when it breaks: carried by one hop and not yet by
-/// another. Four full cells; measured, with downloads at 200 kB/s: one or two.
-const IN_FLIGHT: u64 = 65_536;
 
 /// Arguments of `soak`.
 #[derive(Debug, Clone, Args)]
@@ -172,7 +169,7 @@ pub async fn run(
         transfers: &transfers,
         kills: &kills.by_node,
         second: options.second(),
-        in_flight: dearest(&DEFAULT_RATES, IN_FLIGHT).unwrap_or(Wei::MAX),
+        in_flight: in_flight(),
     });
     let mut all_panicked = kills.panicked;
     all_panicked.extend(panicked);

@@ -62,6 +62,7 @@ impl Origin {
         drop(to_session);
         self.over.from_session.close();
         self.account.clean = self.wind_up(orderly, tampered).await && !tampered;
+        tracing::debug!(circuit = %self.id, clean = self.account.clean, "own circuit is over");
     }
 
     /// Finds out why the circuit ended, which may need a moment: where a stream broke, the
