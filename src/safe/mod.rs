@@ -8,7 +8,7 @@
 //! | [`Safe::money_store`] | the file of what is owed, see `crate::books` |
 //!
 //! An older version kept the node key and what the node remembers in clear files; they are taken
-//! over once ([`legacy`]).
+//! over once (`legacy`).
 //!
 //! Not here: how things are sealed (`crate::store`), how wallets are made and changed
 //! (`crate::wallet`).
