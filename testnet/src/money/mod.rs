@@ -1,7 +1,7 @@
 //! A mesh that pays: the chain, wallets, terms, and what came of it.
 //!
 //! [`Bank`] has the chain with its contracts and equips the nodes of a plan with wallets and
-//! [`Terms`]. [`books`] are what nodes have written down, [`transfers`] what the chain
+//! [`Terms`]. [`books`] are what nodes have written down, `transfers` what the chain
 //! knows, [`show`] and [`bill`] show both, and [`mod@judge`] holds them against each other. How a node then bills and pays is not here but in `masqd`.
 
 mod bank;

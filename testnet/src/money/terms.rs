@@ -35,7 +35,7 @@ pub struct Terms {
     pub token: Address,
     /// The disperse contract, when debts are to be paid in batches. Default: none.
     pub disperse: Option<Address>,
-    /// When debts are paid. Default: [`THRESHOLDS`].
+    /// When debts are paid. Default: low ones, so that payments happen within a minute.
     pub thresholds: Thresholds,
     /// Seconds between two looks at the debts. Default: [`PAY_EVERY`].
     pub pay_every: u64,
