@@ -128,8 +128,16 @@ fn engine(config: &Config, token: alloy_primitives::Address) -> EngineConfig {
 fn refused(error: MoneyError) -> StartError {
     match error {
         MoneyError::Endpoint(error) => setting("rpc", format!("{error}."), "Correct the address."),
-        MoneyError::Fault(at, fault) => setting("rpc", format!("Endpoint {at}: {fault}."), ""),
-        MoneyError::Misfit(error) => setting("thresholds", format!("{error}."), ""),
+        MoneyError::Fault(at, fault) => setting(
+            "rpc",
+            format!("Endpoint {at}: {fault}."),
+            "Then start the daemon again.",
+        ),
+        MoneyError::Misfit(error) => setting(
+            "thresholds",
+            format!("{error}."),
+            "Then start the daemon again.",
+        ),
         MoneyError::Driver(error) => StartError::Books(error.to_string()),
     }
 }
