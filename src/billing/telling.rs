@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use alloy_primitives::{Address, B256};
 use masq_settlement::state::{Event, Found, Input, Output, Payment};
-use masq_settlement::{NodeKey, Wei};
+use masq_settlement::{NodeKey, Reason, Wei};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Billing, Inner};
@@ -234,7 +234,13 @@ impl Inner {
             Event::Disputed { hop, times, .. } => {
                 tracing::warn!(target: "masq::ledger", ?hop, times, "a hop claims more than this node has counted; only what was counted is acknowledged");
             }
-            Event::Refused { hop, refusal } => self.on_refused(hop, None, refusal),
+            Event::Refused { hop, refusal } if is_about_serving(refusal.reason) => {
+                self.on_refused(hop, None, refusal);
+            }
+            // What was said is said again; nothing depends on any one message.
+            Event::Refused { hop, refusal } => {
+                tracing::debug!(target: "masq::ledger", ?hop, reason = %refusal.reason, "a message was refused");
+            }
             Event::Unsigned { error } => {
                 tracing::warn!(target: "masq::ledger", %error, "a receipt was not signed");
             }
@@ -260,4 +266,10 @@ impl Inner {
             }
         });
     }
+}
+
+/// Whether a hop speaks of what it needs to serve on, and not of a message.
+fn is_about_serving(reason: Reason) -> bool {
+    use Reason::{Delinquent, NoGas, NoTokens, OverLimit};
+    matches!(reason, Delinquent | NoGas | NoTokens | OverLimit)
 }
