@@ -5,7 +5,8 @@
 
 use masq_cores::Role;
 use masq_cores::host::Carried;
-use masq_settlement::{self as settlement, Reason, Refusal, Service, Usage};
+use masq_settlement::state::Input;
+use masq_settlement::{self as settlement, CircuitRef, Party, Reason, Refusal, Service, Usage};
 
 use crate::ledger;
 
@@ -51,6 +52,24 @@ pub(super) fn usage(role: Role, over: Carried, back: Carried) -> Usage {
     Usage {
         over: carried(over),
         back: carried(back),
+    }
+}
+
+/// What the accounts are told of a circuit's counters; `ended` says whether it has, and in good
+/// order.
+pub(super) fn counted(who: Party, circuit: CircuitRef, usage: Usage, ended: Option<bool>) -> Input {
+    match ended {
+        None => Input::Carried {
+            who,
+            circuit,
+            usage,
+        },
+        Some(clean) => Input::Ended {
+            who,
+            circuit,
+            usage,
+            clean,
+        },
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use masq_cores::host::{Carried, PaidHop, Paying, Running, Unpaid};
 use masq_cores::{Authorisation, FailureCode, Leg, Role};
 use masq_settlement::auth::{KIND_ROUTE_AUTH, RouteAuth};
-use masq_settlement::state::{Input, Terms};
+use masq_settlement::state::Terms;
 use masq_settlement::{CircuitId, CircuitRef, Message, NodeKey, Party, Wei};
 
 use super::{Inner, Prices, map};
@@ -139,19 +139,9 @@ impl PayingCircuit {
                 tracing::warn!(target: "masq::ledger", "usage of a hop was not booked: too many hops at a time");
             }
             let who = Party::Hop(hop.node);
-            billing.settlement.handle(match ended {
-                None => Input::Carried {
-                    who,
-                    circuit,
-                    usage,
-                },
-                Some(clean) => Input::Ended {
-                    who,
-                    circuit,
-                    usage,
-                    clean,
-                },
-            });
+            billing
+                .settlement
+                .handle(map::counted(who, circuit, usage, ended));
         }
     }
 

@@ -160,19 +160,9 @@ impl Serving {
         let left = billing.money.receivables().charge(now, self.lease, more);
         state.booked = state.booked.max(price);
         let (who, circuit) = (Party::Payer(self.payer), self.circuit);
-        billing.settlement.handle(match ended {
-            None => Input::Carried {
-                who,
-                circuit,
-                usage,
-            },
-            Some(clean) => Input::Ended {
-                who,
-                circuit,
-                usage,
-                clean,
-            },
-        });
+        billing
+            .settlement
+            .handle(map::counted(who, circuit, usage, ended));
         left.unwrap_or(0)
     }
 

@@ -126,34 +126,32 @@ impl Inner {
     fn on_credited(&self, changes: &[CreditChange]) {
         let mut found: BTreeMap<(Address, B256), Found> = BTreeMap::new();
         for change in changes {
-            let (key, next) = match *change {
-                CreditChange::Seen {
-                    payer,
-                    amount,
-                    transaction,
-                } => {
-                    let key = (payer, transaction);
-                    let before = match found.get(&key) {
-                        Some(Found::Provisional(before)) => *before,
-                        _ => 0,
-                    };
-                    (key, Found::Provisional(amount.saturating_add(before)))
+            let (CreditChange::Seen {
+                payer,
+                amount,
+                transaction,
+            }
+            | CreditChange::Gone {
+                payer,
+                amount,
+                transaction,
+            }
+            | CreditChange::Final {
+                payer,
+                amount,
+                transaction,
+            }) = *change;
+            let key = (payer, transaction);
+            let next = match (change, found.get(&key)) {
+                (CreditChange::Gone { .. }, _) => Found::Unknown,
+                (CreditChange::Seen { .. }, Some(Found::Provisional(before))) => {
+                    Found::Provisional(amount.saturating_add(*before))
                 }
-                CreditChange::Gone {
-                    payer, transaction, ..
-                } => ((payer, transaction), Found::Unknown),
-                CreditChange::Final {
-                    payer,
-                    amount,
-                    transaction,
-                } => {
-                    let key = (payer, transaction);
-                    let before = match found.get(&key) {
-                        Some(Found::Final(before)) => *before,
-                        _ => 0,
-                    };
-                    (key, Found::Final(amount.saturating_add(before)))
+                (CreditChange::Seen { .. }, _) => Found::Provisional(amount),
+                (CreditChange::Final { .. }, Some(Found::Final(before))) => {
+                    Found::Final(amount.saturating_add(*before))
                 }
+                (CreditChange::Final { .. }, _) => Found::Final(amount),
             };
             found.insert(key, next);
         }

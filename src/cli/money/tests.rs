@@ -1,3 +1,5 @@
+//! What `masq` says of money, from answers to what is printed.
+
 use super::*;
 use crate::control::types::Private;
 

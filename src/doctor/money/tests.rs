@@ -1,3 +1,5 @@
+//! What the doctor says of payments, fault by fault.
+
 use super::*;
 use crate::doctor::Verdict;
 use crate::ledger::price::DEFAULT_RATES;

@@ -1,3 +1,5 @@
+//! Amounts and views of money: forms, sums, selections.
+
 use alloy_primitives::Address;
 
 use super::*;
