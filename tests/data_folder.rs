@@ -148,7 +148,7 @@ fn the_search_finds_what_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_data_folder_shows_no_node_address_wallet_or_name() {
+async fn s29_the_data_folder_shows_no_node_address_wallet_or_name() {
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("node");
 

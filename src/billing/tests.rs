@@ -129,7 +129,7 @@ fn why(answer: Result<Arc<dyn Served>, Refused>) -> Reason {
 }
 
 #[tokio::test]
-async fn a_promise_holds_for_its_circuit_and_no_other() {
+async fn s26_a_promise_holds_for_its_circuit_and_no_other() {
     let (payer, hop) = (payer().await, hop().await);
     let (_paying, auth) = promise(&payer, Role::OverRelay);
     let served = ask(&hop, &auth, &EPHEMERAL);
@@ -145,7 +145,7 @@ async fn a_promise_holds_for_its_circuit_and_no_other() {
 }
 
 #[tokio::test]
-async fn s25_a_rate_below_the_hops_is_refused() {
+async fn s31_a_rate_below_the_hops_is_refused() {
     let (payer, hop) = (payer().await, hop().await);
     let low = RatePack {
         routing_byte: DEFAULT_RATES.routing_byte - 1,
@@ -177,7 +177,7 @@ async fn what_never_came_about_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_stranger_gets_so_many_circuits_and_then_is_told_what_to_pay() {
+async fn s27_a_stranger_gets_so_many_circuits_and_then_is_told_what_to_pay() {
     let (payer, hop) = (payer().await, hop().await);
     let mut served = Vec::new();
     let refused = loop {
@@ -281,7 +281,7 @@ async fn a_hop_is_named_by_key_or_descriptor_and_a_stranger_is_not_prepaid() {
 /// A thousand wallets that never pay take what circuits give until they are ended, through as many
 /// neighbours as a node has.
 #[tokio::test]
-async fn any_number_of_wallets_that_never_pay_gets_the_stated_credit_together() {
+async fn s27_any_number_of_wallets_that_never_pay_gets_the_stated_credit_together() {
     let hop = hop().await;
     let limits = Limits::from_rates(&DEFAULT_RATES).unwrap();
     let token = Address::repeat_byte(0x70);

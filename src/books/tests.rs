@@ -234,7 +234,7 @@ fn what_can_not_be_written_whole_is_not_written_at_all() {
 }
 
 #[test]
-fn the_file_shows_no_wallet_hash_or_node_key() {
+fn s29_the_file_shows_no_wallet_hash_or_node_key() {
     let folder = Folder::new();
     let mut journal = folder.journal();
     let mut batch = payable(5);

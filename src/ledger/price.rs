@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn three_hops_cost_one_token_per_850_gigabytes_within_five_per_cent() {
+    fn s32_three_hops_cost_one_token_per_850_gigabytes_within_five_per_cent() {
         for direction in [Direction::Download, Direction::Upload] {
             let published = gigabytes_per_token(&DEFAULT_RATES, 3, direction).unwrap();
             assert!((published / 850.0 - 1.0).abs() < 0.05, "{published}");

@@ -228,7 +228,7 @@ fn a_password_or_a_named_key_file_opens_it_and_nothing_else_does() {
 }
 
 #[test]
-fn who_pays_needs_a_consuming_wallet_and_others_do_not() {
+fn s30_who_pays_needs_a_consuming_wallet_and_others_do_not() {
     let mut folder = Folder::new();
     folder.config.payments = true;
     let error = folder.open().unwrap_err();

@@ -93,7 +93,7 @@ fn what_is_kept_is_there_for_the_daemon() {
 
 /// S29, as far as it goes here.
 #[test]
-fn a_search_of_the_folder_finds_no_wallet() {
+fn s29_a_search_of_the_folder_finds_no_wallet() {
     let folder = Folder::new();
     keep(&folder.keeper());
     let key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -131,7 +131,7 @@ fn other_programs_can_open_the_keystore_by_the_key_file() {
 }
 
 #[test]
-fn a_node_without_a_consuming_wallet_is_told_what_to_do() {
+fn s30_a_node_without_a_consuming_wallet_is_told_what_to_do() {
     let folder = Folder::new();
     let keeper = folder.keeper();
     keeper.set_earning(SECOND).unwrap();

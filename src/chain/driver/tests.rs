@@ -269,7 +269,7 @@ async fn event(events: &mut broadcast::Receiver<MoneyEvent>, is: impl Fn(&Event)
 }
 
 #[tokio::test]
-async fn a_debt_is_paid_once_over_kills_and_credited_at_the_hop() {
+async fn s22_a_debt_is_paid_once_over_kills_and_credited_at_the_hop() {
     let Some(anvil) = Anvil::start().await else {
         return;
     };
@@ -324,7 +324,7 @@ async fn a_debt_is_paid_once_over_kills_and_credited_at_the_hop() {
 }
 
 #[tokio::test]
-async fn a_reorg_and_a_dropped_transaction_are_got_over() {
+async fn s24_a_reorg_and_a_dropped_transaction_are_got_over() {
     let Some(anvil) = Anvil::start().await else {
         return;
     };

@@ -67,7 +67,7 @@ fn use_up(books: &mut Receivables, unix: u64, payer: Address, source: [u8; 32]) 
 }
 
 #[test]
-fn a_thousand_fresh_wallets_get_no_more_than_the_free_credit() {
+fn s27_a_thousand_fresh_wallets_get_no_more_than_the_free_credit() {
     let limits = Limits::from_rates(&DEFAULT_RATES).unwrap();
     let mut books = Receivables::new(limits, Thresholds::default());
     let want = price_of_cells(64);
@@ -204,7 +204,7 @@ fn what_was_carried_beyond_a_lease_is_booked_too() {
 }
 
 #[test]
-fn bans_and_unbans_are_exactly_on_the_line() {
+fn s23_bans_and_unbans_are_exactly_on_the_line() {
     let t = thresholds();
     let mut books = Receivables::new(
         Limits {
@@ -248,7 +248,7 @@ fn a_tiny_payment_does_not_stop_a_ban() {
 }
 
 #[test]
-fn unfunded_payers_are_refused_unless_they_have_prepaid() {
+fn s27_unfunded_payers_are_refused_unless_they_have_prepaid() {
     let mut books = books();
     books.set_fee(7);
     let lease = books.lease(0, wallet(1), SOURCE, 10).unwrap();

@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_above_the_ceiling_is_told_apart() {
+    fn s31_what_is_above_the_ceiling_is_told_apart() {
         let (graph, scores) = (graph(), Scores::new([0; 16]));
         let ceiling = node(300_000, true, b"CZ").rates;
         let look = look(&graph, &scores, Some(ceiling));

@@ -220,7 +220,7 @@ fn threads_write_one_after_the_other() {
 
 /// S29: nothing that was stored can be found in the file.
 #[test]
-fn a_search_of_the_file_finds_nothing() {
+fn s29_a_search_of_the_file_finds_nothing() {
     const HOST: &str = "example-host.invalid";
     const AMOUNT: u128 = 123_456_789_012_345_678;
     let folder = Folder::new();

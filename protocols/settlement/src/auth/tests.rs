@@ -125,7 +125,7 @@ fn another_implementation_has_the_same_digest() {
 }
 
 #[test]
-fn holds_at_its_hop_only() {
+fn s26_holds_at_its_hop_only() {
     let verified = signed().verify(&view(), NOW).unwrap();
     assert_eq!(verified.auth, auth());
     assert_eq!(verified.circuit, CircuitId::of(&EPHEMERAL));
@@ -155,7 +155,7 @@ fn holds_at_its_hop_only() {
 }
 
 #[test]
-fn times_are_kept_to_the_second() {
+fn s26_times_are_kept_to_the_second() {
     let (begin, end) = (auth().not_before, auth().expiry);
     let ok = |now| signed().verify(&view(), now).is_ok();
     assert!(ok(begin - CLOCK_TOLERANCE));
@@ -187,7 +187,7 @@ fn times_are_kept_to_the_second() {
 }
 
 #[test]
-fn one_of_the_packs_must_be_covered() {
+fn s31_one_of_the_packs_must_be_covered() {
     let higher = RatePack {
         exit_byte: 9,
         ..auth().rates

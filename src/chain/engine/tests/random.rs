@@ -213,14 +213,14 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn never_twice_and_never_lost(
+    fn s22_s24_never_twice_and_never_lost(
         steps in prop::collection::vec(step(), 1..150), batches in any::<bool>(),
     ) {
         run(1, None, batches, steps);
     }
 
     #[test]
-    fn never_twice_and_never_lost_whatever_one_of_three_endpoints_says(
+    fn s22_s24_never_twice_and_never_lost_whatever_one_of_three_endpoints_says(
         at in 0..3_u8, lie in lie(), batches in any::<bool>(),
         steps in prop::collection::vec(step(), 1..150),
     ) {

@@ -31,7 +31,7 @@ fn until_send(world: &mut World) -> (B256, Bytes) {
 }
 
 #[test]
-fn a_debt_over_the_line_is_paid_once_and_one_on_the_line_is_not() {
+fn s23_a_debt_over_the_line_is_paid_once_and_one_on_the_line_is_not() {
     let mut world = ready(config(1));
     world.use_up(payee(2), 2 * GWEI);
     world.wait(8);
@@ -51,7 +51,7 @@ fn a_debt_over_the_line_is_paid_once_and_one_on_the_line_is_not() {
 }
 
 #[test]
-fn a_lost_reply_and_a_crash_pay_nothing_twice() {
+fn s22_a_lost_reply_and_a_crash_pay_nothing_twice() {
     let mut world = ready(config(1));
     world.use_up(payee(2), 5 * GWEI);
     world.input(Input::SettleNow);
@@ -66,7 +66,7 @@ fn a_lost_reply_and_a_crash_pay_nothing_twice() {
 }
 
 #[test]
-fn what_was_signed_and_not_written_is_never_sent() {
+fn s22_what_was_signed_and_not_written_is_never_sent() {
     let mut world = ready(config(1));
     world.use_up(payee(2), 5 * GWEI);
     world.input(Input::SettleNow);
@@ -89,7 +89,7 @@ fn what_was_signed_and_not_written_is_never_sent() {
 }
 
 #[test]
-fn a_base_fee_that_rises_is_followed_and_one_over_the_cap_is_waited_out() {
+fn s24_a_base_fee_that_rises_is_followed_and_one_over_the_cap_is_waited_out() {
     let mut world = ready(config(1));
     world.use_up(payee(2), 100 * GWEI);
     world.input(Input::SettleNow);
@@ -121,7 +121,7 @@ fn a_fee_over_five_per_cent_is_not_paid() {
 }
 
 #[test]
-fn a_reorg_sends_the_same_payment_again() {
+fn s24_a_reorg_sends_the_same_payment_again() {
     let mut world = ready(config(1));
     world.use_up(payee(2), 5 * GWEI);
     world.input(Input::SettleNow);
@@ -136,7 +136,7 @@ fn a_reorg_sends_the_same_payment_again() {
 }
 
 #[test]
-fn a_failed_payment_is_owed_again_as_old_as_before_and_retried_later() {
+fn s24_a_failed_payment_is_owed_again_as_old_as_before_and_retried_later() {
     let mut world = ready(config(1));
     world.use_up(payee(2), 5 * GWEI);
     let since = world.row(&payee(2)).since;
@@ -218,7 +218,7 @@ fn a_receipt_that_was_not_asked_for_is_not_missing() {
 }
 
 #[test]
-fn a_short_balance_pays_whole_debts_oldest_first_and_says_so() {
+fn s25_a_short_balance_pays_whole_debts_oldest_first_and_says_so() {
     let mut world = ready(config(1));
     for (n, amount) in [(2, 5 * GWEI), (3, 20 * GWEI), (4, 6 * GWEI)] {
         world.use_up(payee(n), amount);
@@ -235,7 +235,7 @@ fn a_short_balance_pays_whole_debts_oldest_first_and_says_so() {
 }
 
 #[test]
-fn without_coins_for_gas_nothing_is_begun() {
+fn s25_without_coins_for_gas_nothing_is_begun() {
     let mut world = ready(config(1));
     world.use_up(payee(2), 5 * GWEI);
     world.chain.coins = 1_000;

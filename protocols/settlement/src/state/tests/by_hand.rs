@@ -39,7 +39,7 @@ fn receipt(
 }
 
 #[test]
-fn clean_circuits_agree_to_the_wei() {
+fn s21_clean_circuits_agree_to_the_wei() {
     let mut world = World::new();
     world.open(1);
     world.carry(1, 100, 90);
@@ -61,7 +61,7 @@ fn clean_circuits_agree_to_the_wei() {
 }
 
 #[test]
-fn after_a_clean_end_more_than_a_hundredth_is_too_much() {
+fn s28_after_a_clean_end_more_than_a_hundredth_is_too_much() {
     let mut world = World::new();
     world.open(1);
     world.end(1, 1011, 1000, true);
@@ -348,7 +348,7 @@ fn notices_are_said_again_and_come_to_an_end() {
 }
 
 #[test]
-fn prepaying_lets_a_stranger_in() {
+fn s27_prepaying_lets_a_stranger_in() {
     let mut config = Config::new(domain(), HOP, 0);
     config.max_payers = 1;
     let mut world = World::with(config);
