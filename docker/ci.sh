@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds static programs, an image without a base, and a mesh of containers;
-# fetches through three of them; takes everything down again.
+# fetches through three of them, a gigabyte slowly while no container may use
+# more than 150 MB of memory; takes everything down again.
 #
 # usage: docker/ci.sh [--programs DIR] [--relays N]
 #   --programs DIR  use masqd, masq and masq-testnet from there instead of
@@ -18,7 +19,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --programs) programs=$2; shift ;;
         --relays) relays=$2; shift ;;
-        *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 64 ;;
+        *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 64 ;;
     esac
     shift
 done
@@ -140,6 +141,29 @@ until_fetched() {
     done
 }
 
+# A gigabyte by a reader slower than the mesh, who stops for a while in its midst: whatever is
+# under way has to wait where it is, and no process may hold more than the limit (S19).
+LIMIT=150m
+slow_gigabyte() {
+    local address sha expected ids peak most=0
+    mapfile -t ids < <("${compose[@]}" ps -q)
+    docker update --memory "$LIMIT" --memory-swap "$LIMIT" "${ids[@]}" >/dev/null
+    address=$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$1")
+    sha=$(curl -sS --fail --max-time 300 --limit-rate 30M -D "$work/head" \
+        --proxy "socks5h://$address:1080" http://web:8000/bytes/1000000000 |
+        { head -c 300000000; sleep 10; cat; } | sha256sum | cut -d ' ' -f 1)
+    expected=$(sed -n 's/^x-content-sha256: \([0-9a-f]*\).*/\1/Ip' "$work/head")
+    [ -n "$expected" ] && [ "$sha" = "$expected" ] || { say "the gigabyte came with $sha, not $expected" >&2; exit 1; }
+    for id in "${ids[@]}"; do
+        [ "$(docker inspect -f '{{.State.OOMKilled}} {{.RestartCount}}' "$id")" = 'false 0' ] ||
+            { say "$(docker inspect -f '{{.Name}}' "$id") needed more than $LIMIT of memory" >&2; exit 1; }
+        peak=$(cat /sys/fs/cgroup/memory/docker/"$id"/memory.max_usage_in_bytes \
+            /sys/fs/cgroup/system.slice/docker-"$id".scope/memory.peak 2>/dev/null || true)
+        [ "${peak:-0}" -gt "$most" ] && most=$peak
+    done
+    say "a gigabyte with the right hash, read slowly, with $LIMIT for each container; the most that one used: $((most / 1000000)) MB"
+}
+
 install_tools
 if have docker-compose; then compose=(docker-compose); else compose=(docker compose); fi
 compose+=(-p "$project" -f "$top/testnet/compose.yaml")
@@ -162,6 +186,7 @@ done
 published=$(docker port "${ids[0]}" 1080/tcp | head -n 1)
 curl -sS --fail --max-time 10 -o /dev/null --proxy "socks5h://$published" http://web:8000/
 say "the published port $published serves too"
+slow_gigabyte "${ids[0]}"
 
 running=$("${compose[@]}" ps -q | xargs docker inspect -f '{{.State.Running}}' | grep -c true)
 [ "$running" = $((relays + exits + consumers + 2)) ] || { say "only $running containers still run" >&2; exit 1; }
