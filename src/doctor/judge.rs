@@ -70,7 +70,7 @@ fn clock(facts: &Facts) -> Option<Finding> {
         _ if refused > 0 && facts.neighbours == 0 => Some(Finding::fault(
             Check::Clock,
             format!(
-                "{} refused this node's record, which happens when this machine's clock is ahead.",
+                "{} refused this node's record, which happens when this machine's clock is wrong.",
                 joining::nodes(refused)
             ),
             "Compare the clock with another one, and set it right.",

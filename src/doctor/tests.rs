@@ -360,7 +360,7 @@ const CASES: &[Case] = &[
         },
         &[
             "Fault clock: 1 node refused this node's record, which happens when this machine's \
-             clock is ahead. | Compare the clock",
+             clock is wrong. | Compare the clock",
             "Fault neighbours: There is no neighbour (ABCDEFGH: it does not accept this node's \
              record (is the clock right?)). | Compare this machine's clock",
         ],

@@ -352,8 +352,14 @@ impl Loop {
         });
     }
 
+    /// Tells of a problem that others should know of. One that is known already, as of a node that
+    /// is asked again and again, is no news in the log.
     pub(crate) fn problem(&self, what: String) {
-        tracing::warn!("{what}");
+        if self.view.borrow().knows_problem(&what) {
+            tracing::debug!("again: {what}");
+        } else {
+            tracing::warn!("{what}");
+        }
         self.tell(Event::JoinProblem { what: what.clone() });
         self.view
             .send_modify(|view| view.add_problem(what, Instant::now()));

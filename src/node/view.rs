@@ -68,6 +68,11 @@ impl View {
         self.problems.truncate(MAX_PROBLEMS);
     }
 
+    /// Whether this problem is among the latest.
+    pub(crate) fn knows_problem(&self, what: &str) -> bool {
+        self.problems.iter().any(|(_, known)| known == what)
+    }
+
     /// Notes that a node could not be joined; of each the latest reason is kept.
     pub(crate) fn add_attempt(&mut self, node: NodeKey, why: SeedFailure) {
         self.attempts.retain(|(known, _)| *known != node);
