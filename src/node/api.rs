@@ -372,7 +372,8 @@ pub(crate) fn public_address(
     (!ports.is_empty()).then_some((Host::Ip(first.ip()), ports))
 }
 
-fn ports_of<'a>(addresses: impl Iterator<Item = &'a SocketAddr>) -> Vec<u16> {
+/// The ports that others could dial, each once.
+pub(crate) fn ports_of<'a>(addresses: impl Iterator<Item = &'a SocketAddr>) -> Vec<u16> {
     let mut ports: Vec<_> = addresses.map(SocketAddr::port).collect();
     ports.sort_unstable();
     ports.dedup();

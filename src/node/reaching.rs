@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::api::public_address;
+use super::api::{ports_of, public_address};
 use super::swarm::{Command, Loop};
 use crate::config::Config;
 use crate::reach::{Home, Keeper, MappingState, Pace, Prober, protocols, wanted};
@@ -203,7 +203,7 @@ impl Loop {
             let outside = view.mapping.external();
             match public_address(&self.reaching.config, &view.listening, outside) {
                 Some((_, ports)) => ports,
-                None => view.listening.iter().map(SocketAddr::port).collect(),
+                None => ports_of(view.listening.iter()),
             }
         };
         let asked = self.swarm.behaviour_mut().gossip.check_reachability(&ports);

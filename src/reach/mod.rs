@@ -94,7 +94,9 @@ impl MappingState {
 }
 
 /// What should be mapped, as long as the machine's address is private: the IPv4 address (where
-/// one was chosen) and port.
+/// one was chosen) and port. By the settings, because of what listens on all addresses only those
+/// of single interfaces are `listening`, loopback first; from these is the port where the system
+/// chose it.
 ///
 /// # Errors
 /// [`Idle`]: nothing should.
@@ -108,21 +110,32 @@ pub fn wanted(config: &Config, listening: &[SocketAddr]) -> Result<(Option<Ipv4A
     if config.advertise.is_some() {
         return Err(Idle::Advertised);
     }
-    let v4 = listening.iter().filter_map(|address| match address {
+    let v4 = |address: &SocketAddr| match address {
         SocketAddr::V4(address) => Some(*address),
         SocketAddr::V6(_) => None,
-    });
-    let mut v4 = v4.peekable();
-    if v4.peek().is_none() {
+    };
+    let mut configured = config.listen.iter().filter_map(v4).peekable();
+    if configured.peek().is_none() {
         return Err(Idle::NoIpv4);
     }
-    let mut beyond = v4.filter(|address| !address.ip().is_loopback());
+    let mut beyond = configured.filter(|address| !address.ip().is_loopback());
     let address = beyond.next().ok_or(Idle::Loopback)?;
     if config.mapping_protocol == MappingProtocol::Off {
         return Err(Idle::SwitchedOff);
     }
     let chosen = Some(*address.ip()).filter(|ip| !ip.is_unspecified());
-    Ok((chosen, address.port()))
+    let port = match address.port() {
+        0 => listening
+            .iter()
+            .filter_map(v4)
+            .find(|at| chosen.is_none_or(|ip| ip == *at.ip()))
+            .map_or(0, |at| at.port()),
+        port => port,
+    };
+    if port == 0 {
+        return Err(Idle::NoIpv4);
+    }
+    Ok((chosen, port))
 }
 
 /// The protocols to try, in order.

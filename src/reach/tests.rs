@@ -332,26 +332,36 @@ async fn a_machine_that_moves_asks_the_router_where_it_is() {
 
 #[test]
 fn only_nodes_that_could_gain_by_it_ask_a_router() {
-    let any: Vec<SocketAddr> = vec!["0.0.0.0:6277".parse().unwrap()];
+    let at = |text: &str| text.parse::<SocketAddr>().unwrap();
     let mut config = Config::new("unused");
-    assert_eq!(wanted(&config, &any), Ok((None, 6277)));
-    let one = vec!["192.168.1.5:7000".parse().unwrap()];
-    assert_eq!(
-        wanted(&config, &one),
-        Ok((Some([192, 168, 1, 5].into()), 7000))
-    );
-    let loopback = vec!["127.0.0.1:7000".parse().unwrap()];
-    assert_eq!(wanted(&config, &loopback), Err(Idle::Loopback));
-    let v6 = vec!["[::]:7000".parse().unwrap()];
-    assert_eq!(wanted(&config, &v6), Err(Idle::NoIpv4));
+    let listens = |config: &mut Config, on: &str| config.listen = vec![at(on)];
+    // What listens on all addresses says so interface by interface, this machine's own first.
+    let interfaces = [at("127.0.0.1:6277")];
+    listens(&mut config, "0.0.0.0:6277");
+    assert_eq!(wanted(&config, &interfaces), Ok((None, 6277)));
+    listens(&mut config, "0.0.0.0:0");
+    assert_eq!(wanted(&config, &interfaces), Ok((None, 6277)));
+    assert_eq!(wanted(&config, &[]), Err(Idle::NoIpv4));
+    listens(&mut config, "192.168.1.5:7000");
+    let one = Ok((Some([192, 168, 1, 5].into()), 7000));
+    assert_eq!(wanted(&config, &[at("192.168.1.5:7000")]), one);
+    listens(&mut config, "192.168.1.5:0");
+    let found = [at("127.0.0.1:1"), at("192.168.1.5:7000")];
+    assert_eq!(wanted(&config, &found), one);
+    listens(&mut config, "127.0.0.1:7000");
+    let loopback = wanted(&config, &[at("127.0.0.1:7000")]);
+    assert_eq!(loopback, Err(Idle::Loopback));
+    listens(&mut config, "[::]:7000");
+    assert_eq!(wanted(&config, &[at("[::1]:7000")]), Err(Idle::NoIpv4));
+    listens(&mut config, "0.0.0.0:6277");
     config.mapping_protocol = MappingProtocol::Off;
-    assert_eq!(wanted(&config, &any), Err(Idle::SwitchedOff));
+    assert_eq!(wanted(&config, &interfaces), Err(Idle::SwitchedOff));
     config.mapping_protocol = MappingProtocol::Auto;
     config.advertise = Some("203.0.113.7".parse().unwrap());
-    assert_eq!(wanted(&config, &any), Err(Idle::Advertised));
+    assert_eq!(wanted(&config, &interfaces), Err(Idle::Advertised));
     config.advertise = None;
     config.chain = Chain::Dev;
-    assert_eq!(wanted(&config, &any), Err(Idle::Development));
+    assert_eq!(wanted(&config, &interfaces), Err(Idle::Development));
     config.mode = crate::config::Mode::OriginateOnly;
     assert_eq!(wanted(&config, &[]), Err(Idle::AcceptsNone));
 }
