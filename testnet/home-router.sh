@@ -122,7 +122,7 @@ start $router router miniupnpd -d -f "$work/router.conf" -P "$work/router.pid"
 # A chain other than dev, where routers are asked; without payments it is never spoken to.
 node=(masqd --chain base-sepolia --payments=false --socks off --http off)
 PATH=$programs:$PATH
-start $world seed "${node[@]}" --data-dir "$work/seed" --listen 9.9.0.2:6277 --advertise 9.9.0.2:6277
+start $world seed "${node[@]}" --data-dir "$work/seed"
 ask() { ip netns exec "$1" masq --data-dir "$work/$2" "$3"; }
 within 20 ask $world seed descriptor || fail 'the node outside has no descriptor'
 seed=$(ask $world seed descriptor)

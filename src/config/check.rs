@@ -156,7 +156,7 @@ fn mesh(config: &Config, findings: &mut Findings<'_>) {
         {
             findings.warning(
                 "advertise",
-                "This node has no descriptor, because its public address isn't known.",
+                "This node has no descriptor unless this machine's own address is a public one.",
                 "Set advertise if you want to tell others of this node, or mapping_protocol to \
                  \"auto\" if a router at home can be asked.",
             );

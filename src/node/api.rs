@@ -1,6 +1,5 @@
 //! What the node answers to the control API.
 
-use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,9 +7,10 @@ use alloy_primitives::Address;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use masq_cores::pool::{CircuitInfo, Pool};
-use masq_gossip::{Descriptor, Host, LinkInfo, NodeKey};
+use masq_gossip::{Descriptor, LinkInfo, NodeKey};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::address::public_address;
 use super::bans::{self, BanCommand};
 use super::routes::{Asked, Routes};
 use super::share::Share;
@@ -339,46 +339,6 @@ fn score_view(score: NodeScore) -> ScoreView {
         failed_percent: score.failures.map(|part| (part * 100.0).round() as u8),
         congested_seconds: score.congested.map(|left| left.as_secs()),
     }
-}
-
-/// The host and ports to put into this node's descriptor, if it knows them.
-pub(crate) fn public_address(
-    config: &Config,
-    listening: &[SocketAddr],
-    mapped: Option<SocketAddrV4>,
-) -> Option<(Host, Vec<u16>)> {
-    if let Some(outside) = mapped {
-        return Some((Host::Ip((*outside.ip()).into()), vec![outside.port()]));
-    }
-    if let Some(public) = &config.advertise {
-        let ports = match public.port {
-            Some(port) => vec![port],
-            None => ports_of(listening.iter()),
-        };
-        let host =
-            Host::parse(&public.host).or_else(|| Host::parse(&format!("[{}]", public.host)))?;
-        return (!ports.is_empty()).then_some((host, ports));
-    }
-    // Without a public name, an address that was listened on by name will do.
-    let first = config
-        .listen
-        .iter()
-        .find(|address| !address.ip().is_unspecified())?;
-    let ports = ports_of(
-        listening
-            .iter()
-            .filter(|address| address.ip() == first.ip()),
-    );
-    (!ports.is_empty()).then_some((Host::Ip(first.ip()), ports))
-}
-
-/// The ports that others could dial, each once.
-pub(crate) fn ports_of<'a>(addresses: impl Iterator<Item = &'a SocketAddr>) -> Vec<u16> {
-    let mut ports: Vec<_> = addresses.map(SocketAddr::port).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports.truncate(masq_gossip::MAX_PORTS);
-    ports
 }
 
 /// As routing says it. Both are checked to lie within one and six.

@@ -7,7 +7,8 @@ use masq_gossip::LinkInfo;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::api::{Api, public_address};
+use super::address::public_address;
+use super::api::Api;
 use super::swarm::Command;
 use crate::config::Chain;
 use crate::doctor::look::{Files, Folder};

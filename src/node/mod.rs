@@ -11,6 +11,7 @@
 //! | `mesh` | flows for the proxies, through other exits where one fails |
 //! | `money`, `prices` | the books that circuits are paid by, and what hops ask for |
 //! | `ask` | questions of gossip to far nodes, in circuits of their own |
+//! | `address` | where others can dial this node, as its descriptor says |
 //! | `roam` | the machine sleeps, wakes, or moves to another network |
 //! | `acquaintances` | whether a node that starts knows anybody to join by |
 //! | `share` | what this node does in circuits of others |
@@ -22,6 +23,7 @@
 //! tasks of their own.
 
 mod acquaintances;
+mod address;
 mod api;
 mod ask;
 mod bans;

@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::api::{ports_of, public_address};
+use super::address::{ports_of, public_address};
 use super::swarm::{Command, Loop};
 use crate::config::Config;
 use crate::reach::{Home, Keeper, MappingState, Pace, Prober, protocols, wanted};

@@ -12,7 +12,7 @@ use masq_gossip::Address;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::api::public_address;
+use super::address::public_address;
 use super::swarm::Loop;
 use crate::config::Config;
 

@@ -112,7 +112,9 @@ pub(super) const SETTINGS: [Setting; COUNT] = [
         heading: Heading::Node,
         placeholder: "HOST[:PORT]",
         shape: Shape::One,
-        default: Default::Unset("the address of `listen`, when that is a particular one"),
+        default: Default::Unset(
+            "what the router says, the address of `listen`, or this machine's if it is public",
+        ),
         help: "Your public address or DNS name, for the descriptor",
         more: "It goes into the descriptor that you hand out, and nowhere else: it is never \
                gossiped.",
