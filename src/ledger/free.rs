@@ -33,7 +33,9 @@ impl FreePool {
 
     /// Lets time pass: what was given long ago is forgotten, at the rate of the refill.
     pub(super) fn refill(&mut self, now: u64, limits: &Limits) {
-        let passed = now.saturating_sub(self.at);
+        // A clock that was ahead once must not stop the refill until that day.
+        self.at = self.at.min(now);
+        let passed = now - self.at;
         if passed == 0 {
             return;
         }
@@ -66,10 +68,14 @@ impl FreePool {
         limits.pool.saturating_sub(self.out).min(of_source)
     }
 
-    /// Takes out what [`FreePool::room`] allowed.
+    /// Takes out what [`FreePool::room`] allowed, or what was used beyond it.
     pub(super) fn take(&mut self, source: &[u8; 32], amount: Wei) {
         if amount > 0 {
             self.out = self.out.saturating_add(amount);
+            if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(source) {
+                // Used over a lease that needed nothing of the pool, or by a link that is gone.
+                return;
+            }
             let of_source = self.sources.entry(*source).or_default();
             *of_source = of_source.saturating_add(amount);
         }
@@ -108,14 +114,12 @@ impl Row for FreePool {
     fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (out, at) = (from.u128()?, from.u64()?);
         let count = usize::from(from.u16()?);
-        if count > MAX_SOURCES {
-            return Err(DecodeError::Field("number of sources"));
-        }
         let sources = (0..count).map(|_| Ok((from.array()?, from.u128()?)));
-        Ok(Self {
-            out,
-            at,
-            sources: sources.collect::<Result<_, DecodeError>>()?,
-        })
+        let mut sources = sources.collect::<Result<BTreeMap<_, _>, DecodeError>>()?;
+        // Quotas are a matter of fairness: too many of them are no reason not to start.
+        while sources.len() > MAX_SOURCES {
+            sources.pop_last();
+        }
+        Ok(Self { out, at, sources })
     }
 }

@@ -93,6 +93,20 @@ impl Payables {
         Ok(())
     }
 
+    /// Dates that lie ahead were written by a clock that was set right since: a debt of then would
+    /// have no age until that day comes, and nobody could be paid. They become `unix`, and the end
+    /// of a hold the longest hold from `unix` on.
+    pub(crate) fn note_clock(&mut self, unix: u64) {
+        for (payee, row) in &mut self.rows {
+            let since = row.since.map(|since| since.min(unix));
+            let hold_until = row.hold_until.min(unix.saturating_add(MAX_HOLD));
+            if (since, hold_until) != (row.since, row.hold_until) {
+                (row.since, row.hold_until) = (since, hold_until);
+                self.dirty.insert(*payee);
+            }
+        }
+    }
+
     /// Takes back usage that the two sides agreed was not carried, or that a broken circuit left
     /// unproven. Only what is due and in no payment can be written off.
     ///
@@ -306,6 +320,30 @@ mod tests {
         books.accrue(20, payee(1), 101).unwrap();
         let row = books.get(&payee(1)).unwrap();
         assert_eq!((row.due(), row.ahead(), row.since), (1, 0, Some(20)));
+    }
+
+    #[test]
+    fn dates_of_a_clock_that_was_ahead_do_not_last() {
+        let mut books = Payables::default();
+        let mut batch = Batch::default();
+        let ahead = 1_000_000_000;
+        books.accrue(ahead, payee(1), 100).unwrap();
+        books.accrue(5, payee(2), 100).unwrap();
+        books.reserve(ahead, payee(1), 50, 0, &mut batch).unwrap();
+        let leg = (50, 0, Some(ahead));
+        books
+            .release(ahead, &payee(1), leg, true, &mut batch)
+            .unwrap();
+        books.flush();
+        books.note_clock(1_000);
+        let row = books.get(&payee(1)).unwrap();
+        assert_eq!((row.since, row.hold_until), (Some(1_000), 1_000 + MAX_HOLD));
+        assert_eq!(books.get(&payee(2)).unwrap().since, Some(5));
+        let mut journal = MemoryJournal::new();
+        journal.commit(&books.flush()).unwrap();
+        let again = Payables::load(&journal).unwrap();
+        assert_eq!(again.get(&payee(1)).unwrap().since, Some(1_000));
+        assert!(again.get(&payee(2)).is_none(), "nothing changed there");
     }
 
     #[test]

@@ -173,6 +173,9 @@ impl Driver {
 
     /// Everything that the engine wants now.
     async fn pay(&mut self) -> Result<(), DriverError> {
+        // First what the engine wants already: its commit must not take the accounts of circuits
+        // along while the usage that they count is still to be booked.
+        self.outputs().await?;
         let now = self.parts.clock.now();
         let due = now.mono >= self.write_at || self.stopping;
         let used = if due { self.take() } else { HashMap::new() };
@@ -187,15 +190,19 @@ impl Driver {
             }
             paying.engine.handle(now, Input::Tick);
         }
+        self.outputs().await?;
+        // What the engine had nothing to write with.
+        self.commit(Batch::default()).await
+    }
+
+    async fn outputs(&mut self) -> Result<(), DriverError> {
         loop {
             let paying = self.parts.paying.as_mut();
             let Some(output) = paying.and_then(|paying| paying.engine.poll_output()) else {
-                break;
+                return Ok(());
             };
             self.output(output).await?;
         }
-        // What the engine had nothing to write with.
-        self.commit(Batch::default()).await
     }
 
     /// Takes what was booked out of the books in memory, all at one moment; what is to be paid for
@@ -355,7 +362,7 @@ impl Driver {
             Brought::Funds(funds, fees) => {
                 self.reading_funds = false;
                 let own = self.parts.paying.as_ref().map(|paying| paying.wallet);
-                let now = self.parts.clock.now().mono;
+                let Now { mono, unix, .. } = self.parts.clock.now();
                 let mut receivables = lock(&self.parts.receivables);
                 if let Some(fees) = fees {
                     receivables.set_fee(fees.of_transfer());
@@ -363,9 +370,9 @@ impl Driver {
                 }
                 for (payer, funds) in funds {
                     if Some(payer) == own {
-                        self.purse = Some((funds, now));
+                        self.purse = Some((funds, mono));
                     }
-                    receivables.set_funds(&payer, funds);
+                    receivables.set_funds(unix, &payer, funds);
                 }
             }
         }

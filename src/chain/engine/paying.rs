@@ -22,6 +22,7 @@ impl Engine {
         if !wanted || !self.may_pay() || self.signing.is_some() {
             return;
         }
+        self.payables.note_clock(now.unix);
         match self.plan(now.unix, view) {
             Ok(plan) if self.config.dry_run => self.would_pay(now, &plan),
             Ok(plan) => self.sign_new(plan),

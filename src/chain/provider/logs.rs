@@ -5,9 +5,13 @@ use serde_json::json;
 use super::super::engine::Endpoint;
 use super::super::scanner::{LogAnswer, LogPage, LogQuestion, RawLog, TRANSFER};
 use super::rpc::{Rpc, RpcError};
-use super::wire::{LogEntry, hex};
+use super::wire::{LogEntry, RawReceipt, hex};
 use super::{Provider, ProviderConfig};
 use alloy_primitives::Address;
+
+/// Longest answer with all receipts of one block, in bytes: a block of 400 million gas that holds
+/// nothing but logs (some 60,000 of 600 bytes each), and room.
+const MAX_BLOCK: usize = 64 << 20;
 
 impl Provider {
     /// Transfers to `wallet`, as one endpoint has them. May be dropped at any time: it only reads.
@@ -21,7 +25,10 @@ impl Provider {
                     self.worked(at);
                     return LogAnswer::Page(Box::new(page));
                 }
-                Err(error) if is_too_much(&error) => return LogAnswer::TooLarge,
+                // Less than one block can't be asked for; another endpoint may give it.
+                Err(error) if is_too_much(&error) && question.to > question.from => {
+                    return LogAnswer::TooLarge;
+                }
                 Err(error) => self.failed(at, Some(error.into())),
             }
         }
@@ -92,7 +99,13 @@ async fn page(
         "toBlock": hex(to),
         "topics": [TRANSFER, null, wallet.into_word()],
     }]);
-    let logs: Vec<LogEntry> = rpc.call("eth_getLogs", filter).await?;
+    let logs = rpc.call::<Vec<LogEntry>>("eth_getLogs", filter).await;
+    let logs = match logs {
+        Err(error) if is_too_much(&error) && to == question.from => {
+            from_receipts(rpc, config, wallet, to).await?
+        }
+        logs => logs?,
+    };
     page.logs = logs.into_iter().map(raw).collect();
     page.hash_after = rpc.hash_at(to).await?;
     page.final_hash = if finalized >= to {
@@ -101,6 +114,27 @@ async fn page(
         rpc.hash_at(finalized).await?
     };
     Ok(page)
+}
+
+/// The same for one block from its receipts: anybody can put more transfers of nothing into a block
+/// than endpoints give out by `eth_getLogs`.
+async fn from_receipts(
+    rpc: &Rpc,
+    config: &ProviderConfig,
+    wallet: Address,
+    block: u64,
+) -> Result<Vec<LogEntry>, RpcError> {
+    let method = "eth_getBlockReceipts";
+    let receipts: Option<Vec<RawReceipt>> = rpc
+        .call_within(method, json!([hex(block)]), MAX_BLOCK)
+        .await?;
+    let ours = |log: &LogEntry| {
+        log.address == config.token
+            && log.topics.first() == Some(&TRANSFER)
+            && log.topics.get(2) == Some(&wallet.into_word())
+    };
+    let receipts = receipts.ok_or(RpcError::Garbled)?.into_iter();
+    Ok(receipts.flat_map(|r| r.logs).filter(ours).collect())
 }
 
 fn raw(log: LogEntry) -> RawLog {

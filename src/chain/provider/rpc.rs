@@ -122,6 +122,16 @@ impl Rpc {
         method: &str,
         params: Value,
     ) -> Result<T, RpcError> {
+        self.call_within(method, params, MAX_ANSWER).await
+    }
+
+    /// One call whose answer may have `most` bytes.
+    pub(super) async fn call_within<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: Value,
+        most: usize,
+    ) -> Result<T, RpcError> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let request = self
             .client
@@ -138,7 +148,7 @@ impl Rpc {
         let status = response.status();
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_| RpcError::Silent)? {
-            if answer.len() + chunk.len() > MAX_ANSWER {
+            if answer.len() + chunk.len() > most {
                 return Err(RpcError::TooLarge);
             }
             answer.extend_from_slice(&chunk);

@@ -33,8 +33,9 @@ pub const TRANSFER: B256 =
     b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 /// Most blocks asked for at once. From providers' pages: the common limit is 10,000.
 pub const MAX_SPAN: u64 = 10_000;
-/// Most logs taken from one page. A guess, far over what one wallet gets in [`MAX_SPAN`] blocks;
-/// with more the range is made smaller.
+/// Most logs taken from one page of several blocks. A guess, far over what one wallet gets in
+/// [`MAX_SPAN`] blocks; with more the range is made smaller. A single block is taken with all that
+/// it holds: anybody can fill one with transfers of nothing, and must not stop the cursor by it.
 pub const MAX_LOGS: usize = 10_000;
 /// How long an endpoint has for an answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(120);
@@ -252,7 +253,11 @@ impl Scanner {
         match answer {
             LogAnswer::Failed => self.candidate = None,
             LogAnswer::TooLarge => self.shrink(now),
-            LogAnswer::Page(page) if page.logs.len() > MAX_LOGS => self.shrink(now),
+            LogAnswer::Page(page)
+                if page.logs.len() > MAX_LOGS && asking.question.to > asking.question.from =>
+            {
+                self.shrink(now);
+            }
             LogAnswer::Page(page) => {
                 self.avoid = Some(page.endpoint);
                 match self.weigh(&asking.question, &page) {

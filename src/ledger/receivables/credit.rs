@@ -50,6 +50,9 @@ pub enum Verdict {
 /// Bans or unbans.
 pub(super) fn judge(thresholds: &Thresholds, unix: u64, row: &mut Account) -> Option<Verdict> {
     let owed = row.owed();
+    // A date ahead is that of a clock that was set right since; the debt would have no age until
+    // then.
+    row.since = row.since.map(|since| since.min(unix));
     if row.banned && thresholds.unbans(owed) {
         row.banned = false;
         return Some(Verdict::Unbanned(owed));

@@ -26,6 +26,9 @@ pub use credit::{CreditChange, Verdict};
 pub const MAX_PAYERS: usize = 100_000;
 /// Most leases at a time: each circuit has one. Guess, well over what the links' limits allow.
 pub const MAX_LEASES: usize = 65_536;
+/// For how long a balance that was read says something, in seconds: several rounds of reading.
+/// Older ones are none, so that nobody is refused for ever for what he once did not have.
+const FUNDS_HOLD: u64 = 3_600;
 /// A payer with nothing paid that was not seen for so long is forgotten, in seconds: its debt is
 /// below what a new wallet gets anyway.
 const FORGET_AFTER: u64 = 30 * 86_400;
@@ -63,7 +66,10 @@ struct Leased {
 #[derive(Default)]
 struct Live {
     leased: Wei,
-    funds: Option<Funds>,
+    /// The balances, and when they were read, in seconds since 1970.
+    funds: Option<(Funds, u64)>,
+    /// When the payer was last refused.
+    refused: u64,
     /// The source to which what is charged goes back.
     source: [u8; 32],
 }
@@ -157,18 +163,23 @@ impl Receivables {
     /// Takes a payer's balances. Read them in batches for all of [`Receivables::payers`], now and
     /// then, and never because somebody set a circuit up: that would show the RPC provider who
     /// uses this node when.
-    pub fn set_funds(&mut self, payer: &Address, funds: Funds) {
+    pub fn set_funds(&mut self, unix: u64, payer: &Address, funds: Funds) {
         if let Some(entry) = self.accounts.get_mut(payer) {
-            entry.live.funds = Some(funds);
+            entry.live.funds = Some((funds, unix));
         }
     }
 
-    /// The payers seen since `since`, whose balances are worth knowing.
+    /// The payers that were served, or asked to be, since `since`, whose balances are worth
+    /// knowing; first those whose balances were read longest ago.
     pub fn payers(&self, since: u64) -> Vec<Address> {
-        let seen = self.accounts.values().map(|entry| &entry.row);
-        seen.filter(|row| row.known && row.seen >= since)
-            .map(|row| row.payer)
-            .collect()
+        let active =
+            |entry: &&Entry| entry.row.known && entry.row.seen.max(entry.live.refused) >= since;
+        let active = self.accounts.values().filter(active);
+        let mut active: Vec<_> = active
+            .map(|entry| (entry.live.funds.map(|(_, read)| read), entry.row.payer))
+            .collect();
+        active.sort_unstable();
+        active.into_iter().map(|(_, payer)| payer).collect()
     }
 
     /// What a payer may still use before the hop stops, leases counted as used; the pool of free
@@ -249,7 +260,15 @@ impl Receivables {
             live: Live::default(),
         };
         let entry = self.accounts.get(&payer).unwrap_or(&fresh);
-        let room = self.room(unix, entry, &source)?;
+        let room = match self.room(unix, entry, &source) {
+            Ok(room) => room,
+            Err(why) => {
+                if let Some(entry) = self.accounts.get_mut(&payer) {
+                    entry.live.refused = unix;
+                }
+                return Err(why);
+            }
+        };
         let amount = want.min(room);
         self.open(payer);
         if let Some(entry) = self.accounts.get_mut(&payer) {
@@ -268,7 +287,9 @@ impl Receivables {
             let (owed, unban) = (row.owed(), self.thresholds.unban());
             return Err(Refusal::Delinquent { owed, unban });
         }
-        if let Some(funds) = entry.live.funds.filter(|_| row.prepaid() == 0) {
+        let fresh = |(_, read): &(Funds, u64)| unix.abs_diff(*read) <= FUNDS_HOLD;
+        let funds = entry.live.funds.filter(fresh);
+        if let Some((funds, _)) = funds.filter(|_| row.prepaid() == 0) {
             if funds.token < row.owed() || funds.token == 0 {
                 let need = row.owed().max(1);
                 return Err(Refusal::NoTokens { need });
@@ -334,18 +355,23 @@ impl Receivables {
     }
 
     /// Takes back what the two sides agreed was not carried, or what a broken circuit left
-    /// unproven: at most what is owed. Returns how much it was.
+    /// unproven: at most what was booked. Returns how much it was.
+    ///
+    /// What is out of the pool of free credit for it stays out until the refill brings it back:
+    /// else new wallets would get more from the pool by breaking circuits than there is in it.
     pub fn write_off(&mut self, unix: u64, payer: &Address, amount: Wei) -> Wei {
         let Some(entry) = self.accounts.get_mut(payer) else {
             return 0;
         };
-        let amount = amount.min(entry.row.owed());
+        let amount = amount.min(entry.row.accrued);
         entry.row.accrued -= amount;
         if entry.row.owed() == 0 {
             entry.row.since = None;
         }
+        let covered = self.limits.earned(entry.row.paid_lately(unix));
+        let wanted = exposure(entry).0.saturating_sub(covered);
+        entry.row.charged = entry.row.charged.min(wanted);
         self.dirty.insert(*payer);
-        self.recharge(unix, payer);
         amount
     }
 

@@ -254,7 +254,7 @@ fn s27_unfunded_payers_are_refused_unless_they_have_prepaid() {
     let lease = books.lease(0, wallet(1), SOURCE, 10).unwrap();
     books.charge(0, lease.id, 10).unwrap();
     let mut with = |token, native| {
-        books.set_funds(&wallet(1), Funds { token, native });
+        books.set_funds(1, &wallet(1), Funds { token, native });
         books
             .lease(0, wallet(1), SOURCE, 1)
             .map(|lease| lease.amount)
@@ -406,4 +406,112 @@ fn what_was_written_off_can_be_booked_again() {
     assert_eq!((row.owed(), row.since), (5, Some(7)));
     books.recover(7, &wallet(2), 5);
     assert!(books.get(&wallet(2)).is_none());
+}
+
+proptest! {
+    #[test]
+    fn s27_wallets_that_break_circuits_get_no_more_than_the_free_credit(
+        steps in proptest::collection::vec((0_u64..60, 1_u8..90, any::<bool>(), 0_u16..2_000), 1..300),
+    ) {
+        let mut books = books();
+        let (mut now, mut carried): (u64, Wei) = (0, 0);
+        for (n, use_, written_off, wait) in steps {
+            now += u64::from(wait);
+            let payer = wallet(n);
+            if let Ok(lease) = books.lease(now, payer, source(n % 7), use_.into()) {
+                books.charge(now, lease.id, lease.amount).unwrap();
+                carried += lease.amount;
+                books.release(now, lease.id);
+            }
+            if written_off {
+                books.write_off(now, &payer, Wei::MAX);
+                prop_assert_eq!(books.get(&payer).map_or(0, Account::owed), 0);
+            }
+            let refill = 1_000 * Wei::from(now) / Wei::from(DAY) + 1;
+            prop_assert!(carried <= 1_000 + refill, "{carried} {refill}");
+        }
+    }
+}
+
+#[test]
+fn a_prepaid_payer_gets_back_what_did_not_arrive() {
+    let mut books = books();
+    books.credit(0, &[seen(wallet(1), 1_000)]);
+    let lease = books.lease(0, wallet(1), SOURCE, 400).unwrap();
+    books.charge(0, lease.id, 400).unwrap();
+    books.release(0, lease.id);
+    assert_eq!(books.write_off(1, &wallet(1), 150), 150);
+    assert_eq!(books.get(&wallet(1)).unwrap().prepaid(), 750);
+    books.recover(2, &wallet(1), 150);
+    assert_eq!(books.get(&wallet(1)).unwrap().prepaid(), 600);
+}
+
+#[test]
+fn who_had_nothing_once_is_looked_at_again() {
+    let mut books = books();
+    let lease = books.lease(0, wallet(1), SOURCE, 10).unwrap();
+    books.charge(0, lease.id, 10).unwrap();
+    let nothing = Funds {
+        token: 0,
+        native: 0,
+    };
+    books.set_funds(60, &wallet(1), nothing);
+    // A day later it has not been served, and asks: it is among those whose balance is read.
+    assert!(
+        books.lease(DAY, wallet(1), SOURCE, 10).is_ok(),
+        "an old reading says nothing"
+    );
+    books.set_funds(DAY, &wallet(1), nothing);
+    let later = DAY + 1_800;
+    assert!(matches!(
+        books.lease(later, wallet(1), SOURCE, 10),
+        Err(Refusal::NoTokens { .. })
+    ));
+    assert_eq!(books.payers(later), [wallet(1)]);
+    // Those whose balances were read longest ago come first.
+    for n in 2..5 {
+        let _lease = books.lease(later, wallet(n), SOURCE, 1).unwrap();
+        books.set_funds(later + 10 - n, &wallet(n), nothing);
+    }
+    let _lease = books.lease(later, wallet(5), SOURCE, 1).unwrap();
+    let order: Vec<_> = [5, 1, 4, 3, 2].map(wallet).into();
+    assert_eq!(books.payers(later), order);
+}
+
+#[test]
+fn more_sources_than_are_remembered_do_no_harm() {
+    let mut journal = MemoryJournal::new();
+    let mut books = Receivables::new(
+        Limits {
+            pool: 1_000_000,
+            ..limits()
+        },
+        thresholds(),
+    );
+    for n in 0..100 {
+        // Prepaid, and then over its lease by what the pool has to bear.
+        books.credit(0, &[seen(wallet(n), 10)]);
+        let lease = books.lease(0, wallet(n), source(n), 10).unwrap();
+        books.charge(0, lease.id, 30).unwrap();
+    }
+    assert_eq!(books.free().out(), 2_000);
+    journal.commit(&books.flush()).unwrap();
+    let books = Receivables::load(&journal, limits(), thresholds()).unwrap();
+    assert_eq!(books.free().out(), 2_000);
+}
+
+#[test]
+fn a_clock_that_was_ahead_stops_neither_the_refill_nor_the_age_of_debts() {
+    let mut books = books();
+    let ahead = 1_000 * DAY;
+    use_up(&mut books, ahead, wallet(1), SOURCE);
+    let out = books.free().out();
+    assert!(out > 0);
+    let lease = books.lease(DAY, wallet(2), source(2), 1).unwrap();
+    books.release(DAY, lease.id);
+    let lease = books.lease(2 * DAY, wallet(2), source(2), 1).unwrap();
+    books.release(2 * DAY, lease.id);
+    assert_eq!(books.free().out(), 0, "a day brought back {out}");
+    books.judge(3 * DAY);
+    assert_eq!(books.get(&wallet(1)).unwrap().since, Some(3 * DAY));
 }
