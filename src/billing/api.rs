@@ -111,6 +111,7 @@ impl Inner {
                 Halt::OldDatabase { noted } => HaltView::OldDatabase { noted },
                 Halt::ChainAhead { chain, ours } => HaltView::ChainAhead { chain, ours },
                 Halt::Foreign { nonce } => HaltView::Foreign { nonce },
+                Halt::Astray { nonce } => HaltView::Astray { nonce },
                 Halt::BooksDisagree => HaltView::BooksDisagree,
             }),
             halt_reason: halt.map(|halt| halt.to_string()),

@@ -103,7 +103,7 @@ pub(super) enum PaymentsCommand {
     /// What was paid by transactions that the node does not know is still owed in its books, and
     /// would be paid again.
     AdoptNonce,
-    /// After a halt for a foreign transaction: say whether the hops have their money
+    /// After a halt for a transaction that is not as it should be: say whether the hops have their money
     Decide {
         /// The payment's nonce
         nonce: u64,

@@ -192,7 +192,7 @@ pub(crate) fn after(why: Halt) -> String {
              payments adopt-nonce"
                 .into()
         }
-        Halt::Foreign { nonce } => format!(
+        Halt::Foreign { nonce } | Halt::Astray { nonce } => format!(
             "Look at the wallet's transaction {nonce} on a block explorer, and type: masq payments \
              decide {nonce} paid, or unpaid"
         ),

@@ -57,6 +57,10 @@ fn engine(event: &Event) -> Option<String> {
                 Outcome::Foreign => {
                     format!("Another transaction took the place of payment {nonce}.")
                 }
+                Outcome::Astray => format!(
+                    "Payment {nonce} took tokens and did not bring them to the hops; it is owed \
+                     again, because you said so."
+                ),
             }
         }
         Event::Stuck { nonce } => format!(

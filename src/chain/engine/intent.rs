@@ -191,6 +191,8 @@ pub enum Outcome {
     Cancelled,
     /// A transaction that was not made here took its place.
     Foreign,
+    /// It is in the chain and moved tokens of the wallet, but not to whom it should have.
+    Astray,
 }
 
 /// A payment that is final, for the record.
@@ -224,6 +226,7 @@ impl Row for Settled {
             Outcome::Failed => 1,
             Outcome::Cancelled => 2,
             Outcome::Foreign => 3,
+            Outcome::Astray => 4,
         });
         write_legs(out, &self.legs);
     }
@@ -238,6 +241,7 @@ impl Row for Settled {
                 1 => Outcome::Failed,
                 2 => Outcome::Cancelled,
                 3 => Outcome::Foreign,
+                4 => Outcome::Astray,
                 _ => return Err(DecodeError::Field("outcome")),
             },
             legs: read_legs(from)?,

@@ -418,6 +418,16 @@ pub enum Halt {
         /// The nonce.
         nonce: u64,
     },
+    /// A payment is final and moved tokens, but not as it should have.
+    #[error(
+        "payment {nonce} took tokens out of the wallet and did not bring them to the payees: the \
+         contract of the setting `disperse` is of another kind than is needed, or the token is. \
+         Take `disperse` out, look at the transaction, and say whether the payees were paid by it"
+    )]
+    Astray {
+        /// The nonce.
+        nonce: u64,
+    },
     /// Reservations and payments under way don't agree: the database is damaged.
     #[error("what is reserved and what is under way disagree: the payment database is damaged")]
     BooksDisagree,

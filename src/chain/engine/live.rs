@@ -107,12 +107,15 @@ impl Live {
         if variant.is_some_and(|variant| variant.cancels) {
             return Outcome::Cancelled;
         }
-        let done = match self.intent.kind {
-            Kind::Approve(_) => receipt.success,
+        match self.intent.kind {
+            _ if !receipt.success => Outcome::Failed,
+            Kind::Approve(_) => Outcome::Paid,
             // The token's own word that the money moved: success alone is not enough.
-            Kind::Transfer | Kind::Batch => receipt.success && self.moved(&receipt.transfers),
-        };
-        if done { Outcome::Paid } else { Outcome::Failed }
+            Kind::Transfer | Kind::Batch if self.moved(&receipt.transfers) => Outcome::Paid,
+            Kind::Transfer | Kind::Batch if receipt.transfers.is_empty() => Outcome::Failed,
+            // Paying again would lose the same once more.
+            Kind::Transfer | Kind::Batch => Outcome::Astray,
+        }
     }
 
     fn moved(&self, transfers: &[(Address, Wei)]) -> bool {

@@ -132,6 +132,8 @@ impl Engine {
             if live.foreign_seen >= FOREIGN_SEEN {
                 self.halt(Halt::Foreign { nonce });
             }
+        } else if outcome == Outcome::Astray {
+            self.halt(Halt::Astray { nonce });
         } else {
             self.settle(now, nonce, hash, outcome);
         }

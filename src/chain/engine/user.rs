@@ -1,6 +1,5 @@
 //! What the user asks for.
 
-use alloy_primitives::B256;
 
 use super::intent::Outcome;
 use super::io::{Event, Halt, Input, Now};
@@ -94,22 +93,19 @@ impl Engine {
     }
 
     fn decide(&mut self, now: Now, nonce: u64, paid: bool) {
-        let foreign = self.live.get(&nonce).is_some_and(|live| {
+        let seen = self.live.get(&nonce).and_then(|live| {
             let mut votes = live.votes.values();
-            votes.any(|(_, outcome)| *outcome == Outcome::Foreign)
+            let open = |outcome| matches!(outcome, Outcome::Foreign | Outcome::Astray);
+            votes.find(|(_, outcome)| open(*outcome)).copied()
         });
-        if self.phase != Phase::Halted(Halt::Foreign { nonce }) || !foreign {
-            self.tell(Event::Refused(
-                "no foreign transaction is known at that nonce",
-            ));
+        let halted = self.phase == Phase::Halted(Halt::Foreign { nonce })
+            || self.phase == Phase::Halted(Halt::Astray { nonce });
+        let Some((hash, outcome)) = seen.filter(|_| halted) else {
+            self.tell(Event::Refused("there is nothing to decide at that nonce"));
             return;
-        }
-        let hash = B256::ZERO;
-        if paid {
-            self.settle(now, nonce, hash, Outcome::Paid);
-        } else {
-            self.settle(now, nonce, hash, Outcome::Foreign);
-        }
+        };
+        let outcome = if paid { Outcome::Paid } else { outcome };
+        self.settle(now, nonce, hash, outcome);
         // Whether the wallet is still used by something else is for the chain to say.
         self.phase = Phase::Reconciling;
         self.agreeing.clear();

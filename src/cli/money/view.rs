@@ -147,6 +147,7 @@ fn state(state: PaymentState) -> &'static str {
         PaymentState::Failed => "failed",
         PaymentState::Cancelled => "cancelled",
         PaymentState::Foreign => "taken by another",
+        PaymentState::Astray => "went astray",
     }
 }
 
@@ -288,6 +289,7 @@ fn after(halt: HaltView) -> String {
         HaltView::OldDatabase { noted } => Halt::OldDatabase { noted },
         HaltView::ChainAhead { chain, ours } => Halt::ChainAhead { chain, ours },
         HaltView::Foreign { nonce } => Halt::Foreign { nonce },
+        HaltView::Astray { nonce } => Halt::Astray { nonce },
         HaltView::BooksDisagree => Halt::BooksDisagree,
     })
 }

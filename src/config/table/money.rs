@@ -76,7 +76,9 @@ pub(super) const SETTINGS: [Setting; COUNT] = [
         default: Default::Unset("none: every node is paid by a transaction of its own"),
         help: "A contract that pays many nodes in one transaction",
         more: "Saves fees, and shows everybody who looks at the chain all nodes that one payment \
-               went to.",
+               went to. It has to move the tokens from the wallet to each of them, as \
+               testnet/contracts/Disperse.sol does; one that takes them first does not count as \
+               a payment.",
         set: |c, g| {
             c.disperse = Some(foreign::address(g.one()?)?);
             Ok(())

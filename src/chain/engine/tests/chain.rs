@@ -130,6 +130,8 @@ pub(super) struct Chain {
     pub token_stops: bool,
     /// The token says that it has moved what it has not.
     pub token_lies: bool,
+    /// Transfers are said to go to this contract, whoever was to have them.
+    pub astray: Option<Address>,
     /// Endpoints know the state of older blocks.
     pub keeps_state: bool,
     salt: u64,
@@ -147,6 +149,7 @@ impl Chain {
             coins: TOKEN,
             token_stops: false,
             token_lies: false,
+            astray: None,
             keeps_state: true,
             salt: 0,
             states: vec![State::default()],
@@ -239,7 +242,10 @@ impl Chain {
         for (at, block) in self.blocks[..height].iter().enumerate() {
             for Mined { tx, success, moved } in &block.txs {
                 if hashes.contains(&tx.hash) {
-                    let transfers = if *moved { tx.transfers() } else { vec![] };
+                    let mut transfers = if *moved { tx.transfers() } else { vec![] };
+                    for (to, _) in &mut transfers {
+                        *to = self.astray.unwrap_or(*to);
+                    }
                     receipts.push(Receipt {
                         hash: tx.hash,
                         block: at as u64 + 1,

@@ -177,6 +177,34 @@ fn a_token_that_says_done_and_moves_nothing_has_not_paid() {
 }
 
 #[test]
+fn a_payment_that_goes_astray_halts_and_is_not_made_again() {
+    for paid in [true, false] {
+        let mut world = ready(config(1));
+        world.use_up(payee(2), 5 * GWEI);
+        // As when the contract of batches takes the tokens and pays from its own account.
+        world.chain.astray = Some(disperse());
+        world.input(Input::SettleNow);
+        world.blocks(FINALITY + 5);
+        let halted = Phase::Halted(Halt::Astray { nonce: 0 });
+        assert_eq!(world.engine.phase(), halted);
+        assert_eq!(world.on_disk(&payee(2)).unwrap().reserved, 5 * GWEI);
+        let sends = world.sends;
+        world.input(Input::SettleNow);
+        world.blocks(FINALITY + 5);
+        world.crash();
+        world.blocks(FINALITY + 5);
+        assert_eq!((world.engine.phase(), world.sends), (halted, sends));
+
+        world.input(Input::Pause);
+        world.input(Input::Decide { nonce: 0, paid });
+        world.settle_down();
+        let row = world.on_disk(&payee(2)).unwrap();
+        assert_eq!((row.reserved, row.failures), (0, 0));
+        assert_eq!(row.paid, if paid { 5 * GWEI } else { 0 });
+    }
+}
+
+#[test]
 fn after_a_restart_nothing_is_begun_before_enough_endpoints_agree_with_the_books() {
     let mut world = ready(config(2));
     world.use_up(payee(2), 5 * GWEI);

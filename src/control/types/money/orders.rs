@@ -40,6 +40,8 @@ pub enum PaymentState {
     Cancelled,
     /// Final: a transaction that was not made here took its place.
     Foreign,
+    /// Final: it took tokens and did not bring them to the payees.
+    Astray,
 }
 
 impl PaymentState {
@@ -48,7 +50,7 @@ impl PaymentState {
     pub fn is_final(self) -> bool {
         matches!(
             self,
-            Self::Paid | Self::Failed | Self::Cancelled | Self::Foreign
+            Self::Paid | Self::Failed | Self::Cancelled | Self::Foreign | Self::Astray
         )
     }
 }
@@ -154,6 +156,7 @@ impl PaymentView {
                 Outcome::Failed => PaymentState::Failed,
                 Outcome::Cancelled => PaymentState::Cancelled,
                 Outcome::Foreign => PaymentState::Foreign,
+                Outcome::Astray => PaymentState::Astray,
             },
             amount: Amount(amounts.fold(0, Wei::saturating_add)),
             shares: shares(&payment.legs),

@@ -43,6 +43,11 @@ pub enum HaltView {
         /// The payment's nonce.
         nonce: u64,
     },
+    /// A payment took tokens and did not bring them to the payees.
+    Astray {
+        /// The payment's nonce.
+        nonce: u64,
+    },
     /// The payment database is damaged.
     BooksDisagree,
 }
