@@ -17,7 +17,7 @@ use crate::control::types::{
 use crate::control::types::{BalanceView, RatesView};
 use crate::control::{MoneyApi, NodeApiError};
 use crate::doctor::MoneyFacts;
-use crate::ledger::{Limits, Payee, Thresholds, Wei, fit, price};
+use crate::ledger::{Limits, Payee, Thresholds, Wei, fit, limits, price};
 
 /// The terms by which this node pays and is paid, for those who ask.
 #[derive(Clone)]
@@ -73,6 +73,7 @@ impl Inner {
             thresholds: &self.terms.thresholds,
             limits: self.earning.is_some().then_some(&self.terms.limits),
             prepay: self.signer.is_some().then_some(&self.budget),
+            payee_day_cap: limits::payee_day_cap(self.terms.day_cap),
             rates: &self.terms.rates,
             fee,
             token_price: self.token_price,

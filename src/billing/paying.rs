@@ -10,6 +10,7 @@ use masq_settlement::{CircuitId, CircuitRef, Message, NodeKey, Party, Wei};
 
 use super::{Inner, Prices, map};
 use crate::ledger::Payee;
+use crate::routing::Rates;
 
 /// Most that a circuit may cost is the price of so many body bytes at its rates. Guess: ten
 /// minutes at 400 MB/s, the longest and fastest that a circuit is likely to be. What is owed
@@ -68,6 +69,19 @@ impl Inner {
             let (rates, wallet) = prices
                 .of(&hop.node)
                 .ok_or_else(|| Unpaid(format!("{node:?} is not known any more")))?;
+            // The route was chosen by an earlier record, perhaps.
+            let within = |ceiling: &masq_gossip::RatePack| {
+                let (asks, most) = (Rates::from(&rates), Rates::from(ceiling));
+                match hop.role {
+                    Role::Exit => asks.exit_within(&most),
+                    _ => asks.relay_within(&most),
+                }
+            };
+            if wallet.is_some() && !self.terms.ceiling.as_ref().is_none_or(within) {
+                return Err(Unpaid(format!(
+                    "{node:?} asks for more than the price ceiling"
+                )));
+            }
             let rates = map::rates(&rates);
             let terms = Terms {
                 rates,

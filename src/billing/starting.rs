@@ -108,6 +108,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
             thresholds: &start.engine.thresholds,
             limits: start.earning.is_some().then_some(&start.terms.limits),
             prepay: start.consuming.is_some().then_some(&start.budget),
+            payee_day_cap: start.engine.payee_day_cap,
             rates: &start.terms.rates,
             fee,
             token_price: start.engine.token_price,

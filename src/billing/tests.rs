@@ -67,7 +67,7 @@ async fn side(node: NodeKey, pays: bool, earns: bool, journal: impl Journal + 's
             chain: "dev".into(),
             coin: "ETH",
             rates: DEFAULT_RATES,
-            ceiling: None,
+            ceiling: crate::config::Config::new("/d").price_ceiling,
             thresholds: engine.thresholds,
             limits: Limits::from_rates(&DEFAULT_RATES).unwrap(),
             gas_cap: engine.gas_cap,
@@ -156,6 +156,28 @@ async fn s31_a_rate_below_the_hops_is_refused() {
     let paying = payer.billing.0.promise(&Fixed(low), &hops).unwrap();
     let auth = paying.authorise(0, &EPHEMERAL);
     assert_eq!(why(ask(&hop, &auth, &EPHEMERAL)), Reason::RateTooLow);
+}
+
+#[tokio::test]
+async fn s31_what_asks_for_more_than_the_ceiling_is_promised_nothing() {
+    // The route was chosen by a record that has been replaced since.
+    let payer = payer().await;
+    let at = |times: u64| RatePack {
+        routing_byte: DEFAULT_RATES.routing_byte,
+        routing_package: DEFAULT_RATES.routing_package,
+        exit_byte: DEFAULT_RATES.exit_byte * times,
+        exit_package: DEFAULT_RATES.exit_package,
+    };
+    for (times, role, allowed) in [
+        (10, Role::Exit, true),
+        (11, Role::Exit, false),
+        // What it asks for as an exit does not matter of a relay.
+        (11, Role::OverRelay, true),
+    ] {
+        let hops = [PaidHop { node: HOP, role }];
+        let promised = payer.0.promise(&Fixed(at(times)), &hops);
+        assert_eq!(promised.is_ok(), allowed, "{times} {role:?}");
+    }
 }
 
 #[tokio::test]

@@ -49,6 +49,17 @@ fn numbers<const N: usize, T: std::str::FromStr>(text: &str) -> Option<[T; N]> {
     numbers.try_into().ok()
 }
 
+/// What `read` makes of it, or nothing for the word `none`.
+pub(super) fn unless_none<T>(
+    text: &str,
+    read: impl Fn(&str) -> Result<T, BadValue>,
+) -> Result<Option<T>, BadValue> {
+    match text.trim() {
+        "none" => Ok(None),
+        text => read(text).map(Some),
+    }
+}
+
 /// Four rates.
 pub(super) fn rates(text: &str) -> Result<RatePack, BadValue> {
     let [routing_byte, routing_package, exit_byte, exit_package] =

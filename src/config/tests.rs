@@ -432,7 +432,16 @@ fn defaults_of_payments_are_those_of_the_ledger() {
     assert_eq!(config.rates, crate::ledger::price::DEFAULT_RATES);
     assert_eq!(config.thresholds, Thresholds::default());
     assert_eq!(Some(config.limits()), Limits::from_rates(&config.rates));
-    assert_eq!((config.prepay_budget, config.day_cap), (0, None));
+    let usual = &config.rates;
+    let ceiling = config.price_ceiling.expect("a ceiling");
+    assert_eq!(ceiling.routing_byte, usual.routing_byte * 10);
+    assert_eq!(ceiling.routing_package, usual.routing_package * 10);
+    assert_eq!(ceiling.exit_byte, usual.exit_byte * 10);
+    assert_eq!(ceiling.exit_package, usual.exit_package * 10);
+    assert_eq!(config.day_cap, Some(20 * crate::ledger::TOKEN));
+    assert_eq!(config.prepay_budget, 0);
+    let free = loaded(&["--price-ceiling", "none", "--day-cap", "none"], &[]).config;
+    assert_eq!((free.price_ceiling, free.day_cap), (None, None));
     assert_eq!(config.pay_every, Duration::from_secs(600));
     assert!(config.payments && !config.dry_run && !config.settle_on_stop);
 }

@@ -18,6 +18,8 @@ pub struct Terms<'a> {
     pub limits: Option<&'a Limits>,
     /// What is paid in advance; `None` at a node that originates nothing.
     pub prepay: Option<&'a PrepayBudget>,
+    /// The most that is paid to one hop on one day.
+    pub payee_day_cap: Wei,
     /// The node's prices.
     pub rates: &'a RatePack,
     /// The fee of one transfer at present, in wei of the chain's coin.
@@ -55,6 +57,20 @@ pub enum Misfit {
         fee: u128,
         /// The fee in the token.
         fee_in_tokens: Wei,
+        /// The least that can be settled.
+        least: Wei,
+    },
+    /// The caps of a day leave no payment that is worth its fee.
+    #[error(
+        "one hop is paid {} a day at most, a quarter of day_cap; but debts are paid from {} on, and \
+         a payment below {} is not worth its fee at present. Raise day_cap",
+        Tokens(*cap), Tokens(*permanent), Tokens(*least)
+    )]
+    CapTooSmall {
+        /// The most for one hop on one day.
+        cap: Wei,
+        /// From where on debts are paid.
+        permanent: Wei,
         /// The least that can be settled.
         least: Wei,
     },
@@ -133,6 +149,14 @@ pub fn check(terms: &Terms<'_>) -> Result<Fit, Misfit> {
             least,
         });
     }
+    let cap = terms.payee_day_cap;
+    if cap < least.max(permanent) {
+        return Err(Misfit::CapTooSmall {
+            cap,
+            permanent,
+            least,
+        });
+    }
     if let Some(budget) = terms.prepay {
         let PrepayBudget { per_hop, per_day } = *budget;
         let most = per_hop.min(per_day);
@@ -188,6 +212,7 @@ mod tests {
             thresholds,
             limits: Some(limits),
             prepay: None,
+            payee_day_cap: Wei::MAX,
             rates: &DEFAULT_RATES,
             fee,
             token_price: PRICE,
@@ -222,6 +247,12 @@ mod tests {
         };
         let small = Limits { first: 1, ..good };
         assert!(said(small).contains("not one full cell"));
+        let capped = Terms {
+            payee_day_cap: thresholds.permanent() - 1,
+            ..terms(&thresholds, &good, 0)
+        };
+        let said_of_cap = check(&capped).unwrap_err().to_string();
+        assert!(said_of_cap.contains("Raise day_cap"), "{said_of_cap}");
         let narrow = Limits { quota: 1, ..good };
         assert!(said(narrow).contains("those of one link 1 wei"));
         let large = Limits {

@@ -60,3 +60,12 @@ impl Limits {
         mul_div(paid_lately, 1, self.share.into(), Round::Down).unwrap_or(0)
     }
 }
+
+/// One hop gets one part in so many of what may be paid on one day. Guess: a route has some four
+/// hops that are paid, and a bad one must not take what is there for the others.
+const HOPS_OF_A_DAY: Wei = 4;
+
+/// The most that is paid to one hop on one day, by what is paid to all.
+pub fn payee_day_cap(day_cap: Option<Wei>) -> Wei {
+    day_cap.map_or(Wei::MAX, |cap| cap / HOPS_OF_A_DAY)
+}

@@ -31,13 +31,14 @@ impl From<&Neighbourhood> for Graph {
     }
 }
 
-/// A rate pack as routing knows it.
-pub(crate) fn rates(pack: &RatePack) -> Rates {
-    Rates {
-        routing_byte: pack.routing_byte,
-        routing_package: pack.routing_package,
-        exit_byte: pack.exit_byte,
-        exit_package: pack.exit_package,
+impl From<&RatePack> for Rates {
+    fn from(pack: &RatePack) -> Self {
+        Self {
+            routing_byte: pack.routing_byte,
+            routing_package: pack.routing_package,
+            exit_byte: pack.exit_byte,
+            exit_package: pack.exit_package,
+        }
     }
 }
 
@@ -48,7 +49,7 @@ fn info(record: &Record) -> NodeInfo {
         exits: record.roles.exits,
         listed_links: u8::try_from(record.neighbours.len()).unwrap_or(u8::MAX),
         country: record.country,
-        rates: rates(&record.rates),
+        rates: Rates::from(&record.rates),
         // A summary that can't be read says nothing: the exit itself still applies its policy.
         ports: record.policy.parse().unwrap_or_default(),
     }

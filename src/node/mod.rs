@@ -208,7 +208,10 @@ impl Builder {
             CoresKey(self.me.0),
             view.clone(),
             api::hop_range(self.config.hops),
-            self.config.price_ceiling.as_ref().map(graph::rates),
+            self.config
+                .price_ceiling
+                .as_ref()
+                .map(crate::routing::Rates::from),
         );
         if let Some(billing) = &billing {
             billing.set_prices(Arc::new(RecordPrices(view.clone())));

@@ -12,7 +12,7 @@ use crate::chain::facts;
 use crate::config::Config;
 use crate::daemon::StartError;
 use crate::entry::Entry;
-use crate::ledger::PrepayBudget;
+use crate::ledger::{PrepayBudget, limits::payee_day_cap};
 
 /// Part of a day's budget that one hop may hold in advances. Guess: with two the other half is
 /// there when the first hop turns out to be a bad one.
@@ -116,6 +116,7 @@ fn engine(config: &Config, token: alloy_primitives::Address) -> EngineConfig {
     if let Some(cap) = config.day_cap {
         engine.day_cap = cap;
     }
+    engine.payee_day_cap = payee_day_cap(config.day_cap);
     engine.scan_every = config.pay_every;
     engine.dry_run = config.dry_run;
     if config.chain == Chain::Dev {

@@ -1,6 +1,5 @@
 //! What the user asks for.
 
-
 use super::intent::Outcome;
 use super::io::{Event, Halt, Input, Now};
 use super::{Engine, Phase};

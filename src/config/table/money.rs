@@ -123,16 +123,17 @@ pub(super) const SETTINGS: [Setting; COUNT] = [
         heading: Heading::Money,
         placeholder: "WEI|WEI|WEI|WEI",
         shape: Shape::One,
-        default: Default::Unset("none"),
+        default: Default::Text("2750000|2750000000|5500000|5500000000"),
         help: "The most that a hop may ask for to be chosen, written as rates",
-        more: "Nodes that ask for more, in any of the numbers that would apply, are not used.",
+        more: "Nodes that ask for more, in any of the numbers that would apply, are not used. The \
+               default is ten times the usual rates. none: whatever is asked is paid.",
         set: |c, g| {
-            c.price_ceiling = Some(money::rates(g.one()?)?);
+            c.price_ceiling = money::unless_none(g.one()?, money::rates)?;
             Ok(())
         },
         show: |c| match &c.price_ceiling {
             Some(ceiling) => Shown::text(money::show_rates(ceiling)),
-            None => Shown::Nothing,
+            None => Shown::text("none"),
         },
     },
     Setting {
@@ -203,14 +204,16 @@ pub(super) const SETTINGS: [Setting; COUNT] = [
         heading: Heading::Money,
         placeholder: "MASQ",
         shape: Shape::One,
-        default: Default::Unset("none"),
+        default: Default::Text("20"),
         help: "The most that is paid on one day, in MASQ",
-        more: "Such as \"5\". What is owed beyond it is paid the day after; days are those of UTC.",
+        more: "A quarter of it is the most for one hop. What is owed beyond it is paid the day \
+               after; days are those of UTC. Whatever goes wrong, no more than this is lost in a \
+               day. none: no limit.",
         set: |c, g| {
-            c.day_cap = Some(money::tokens(g.one()?)?);
+            c.day_cap = money::unless_none(g.one()?, money::tokens)?;
             Ok(())
         },
-        show: |c| Shown::option(c.day_cap.map(money::show_tokens).as_ref()),
+        show: |c| Shown::text(c.day_cap.map_or_else(|| "none".into(), money::show_tokens)),
     },
     Setting {
         key: "pay_every",

@@ -143,6 +143,7 @@ impl FakeMoney {
             day_cap: Some(milli(5_000)),
             pay_every_seconds: 600,
             ..TermsView::of(&fit::Terms {
+                payee_day_cap: crate::ledger::Wei::MAX,
                 thresholds: &thresholds(),
                 limits: Some(&limits),
                 prepay: None,
@@ -310,6 +311,7 @@ impl MoneyApi for FakeMoney {
             dry_run: false,
             earning_wallet: true,
             fit: fit::check(&fit::Terms {
+                payee_day_cap: crate::ledger::Wei::MAX,
                 thresholds: &thresholds(),
                 limits: None,
                 prepay: None,

@@ -206,6 +206,7 @@ fn a_hop_needs_a_wallet_and_terms_that_fit() {
     assert!(said.contains("`earning_wallet`"), "{said}");
     let misfit = MoneyFacts {
         fit: fit::check(&fit::Terms {
+            payee_day_cap: crate::ledger::Wei::MAX,
             thresholds: &Thresholds::default(),
             limits: None,
             prepay: None,

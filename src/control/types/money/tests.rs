@@ -233,6 +233,7 @@ fn the_books_are_summed_filtered_and_put_in_order() {
 fn terms_say_what_a_debt_is_in_gigabytes_or_why_they_do_not_fit() {
     let thresholds = Thresholds::default();
     let terms = crate::ledger::fit::Terms {
+        payee_day_cap: crate::ledger::Wei::MAX,
         thresholds: &thresholds,
         limits: None,
         prepay: None,
@@ -248,6 +249,7 @@ fn terms_say_what_a_debt_is_in_gigabytes_or_why_they_do_not_fit() {
     let (relay, exit) = (view.relay_gigabyte.0, view.exit_gigabyte.0);
     assert!(relay > TOKEN / 3_500 && exit > 2 * relay - 10 && exit < 3 * relay);
     let dear = crate::ledger::fit::Terms {
+        payee_day_cap: crate::ledger::Wei::MAX,
         fee: 51_000_000_000_000,
         ..terms
     };
