@@ -29,6 +29,16 @@ pub const SETUPS_PER_SECOND: u32 = 10;
 /// Set-ups that a link may bring at once. Guess: all users of a neighbour starting again.
 pub const SETUP_BURST: u32 = 100;
 
+/// Set-ups of this node's own that leave over one entry link at once: what is behind at the
+/// other end, which counts them as [`SETUP_BURST`], may have been held up together.
+pub const OWN_SETUP_BURST: u32 = 80;
+/// Time between those beyond: a little more than the other end wants
+/// ([`SETUPS_PER_SECOND`]), as clocks differ.
+pub const OWN_SETUP_EVERY: Duration = Duration::from_millis(105);
+/// Longest time that one of them waits for its turn. Guess: half of what a client waits for the
+/// circuit and its server together.
+pub const OWN_SETUP_WAIT: Duration = Duration::from_secs(30);
+
 /// Package ids kept per onion key. Five links × 10 a second × 90 minutes is 270,000; an
 /// entry costs about 20 bytes, so 6 MB if somebody really fills it.
 pub const REPLAY_IDS: usize = 300_000;

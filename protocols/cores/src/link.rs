@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::FailureCode;
 use crate::limits::{
-    CIRCUITS_PER_LINK, EXIT_CIRCUITS, EXIT_CIRCUITS_PER_LINK, OWN_PLACES, SETUP_BURST,
-    SETUPS_PER_SECOND,
+    CIRCUITS_PER_LINK, EXIT_CIRCUITS, EXIT_CIRCUITS_PER_LINK, OWN_PLACES, OWN_SETUP_BURST,
+    OWN_SETUP_EVERY, OWN_SETUP_WAIT, SETUP_BURST, SETUPS_PER_SECOND,
 };
 use crate::origin::LaunchError;
 
@@ -92,6 +92,27 @@ impl TokenBucket {
     }
 }
 
+/// The pace of this node's own set-ups over one link, so that the other end has a token for each.
+#[derive(Debug)]
+struct Pace {
+    /// When the bucket would be full again.
+    full: Instant,
+}
+
+impl Pace {
+    /// When the next set-up may leave, from now. `None`, and nothing is taken, where that is too
+    /// far away.
+    fn take(&mut self, now: Instant) -> Option<Duration> {
+        let full = self.full.max(now) + OWN_SETUP_EVERY;
+        let empty = OWN_SETUP_EVERY * OWN_SETUP_BURST;
+        let wait = full.saturating_duration_since(now).saturating_sub(empty);
+        (wait <= OWN_SETUP_WAIT).then(|| {
+            self.full = full;
+            wait
+        })
+    }
+}
+
 /// A circuit's place on a link; the place is free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -122,6 +143,7 @@ struct Link {
     others: Arc<Semaphore>,
     exits: Arc<Semaphore>,
     setups: TokenBucket,
+    pace: Pace,
     gone: CancellationToken,
 }
 
@@ -177,6 +199,7 @@ impl Links {
                     Duration::from_secs(1) / SETUPS_PER_SECOND,
                     now,
                 ),
+                pace: Pace { full: now },
                 gone: CancellationToken::new(),
             });
     }
@@ -227,6 +250,21 @@ impl Links {
         link.place(false).map_err(LaunchError::Link)
     }
 
+    /// How long to wait before a set-up of this node's own is sent to `first`.
+    pub(crate) fn pace(&mut self, first: &NodeKey, now: Instant) -> Result<Duration, LaunchError> {
+        let gone = LaunchError::Link(FailureCode::NotNeighbour);
+        let link = self.links.get_mut(first).ok_or(gone)?;
+        link.pace.take(now).ok_or(LaunchError::TooMany)
+    }
+
+    /// Whether a circuit of this node's own would find a place on the link that it is to come home
+    /// over. None is taken: it may be gone by then.
+    pub(crate) fn room_home(&self, last: &NodeKey) -> Result<(), FailureCode> {
+        let link = self.links.get(last).ok_or(FailureCode::NotNeighbour)?;
+        let both = link.link.theirs_entry && link.link.ours_entry;
+        link.place(both).map(drop)
+    }
+
     /// Whether `node` is at the other end of an entry link of this node's.
     pub(crate) fn is_entry(&self, node: &NodeKey) -> bool {
         self.links.get(node).is_some_and(|l| l.link.ours_entry)
@@ -263,6 +301,46 @@ mod tests {
         assert!(bucket.take(t0 + Duration::from_millis(201)));
         let later = t0 + Duration::from_secs(1_000_000_000);
         assert_eq!((0..5).filter(|_| bucket.take(later)).count(), 3);
+    }
+
+    #[test]
+    fn own_set_ups_find_a_token_at_the_other_end() {
+        let t0 = start();
+        let every = Duration::from_secs(1) / SETUPS_PER_SECOND;
+        let mut bucket = TokenBucket::new(SETUP_BURST, every, t0);
+        let mut pace = Pace { full: t0 };
+        let mut waits = 0;
+        for n in 0..2_000 {
+            // As fast as it goes, then with pauses.
+            let now = t0 + Duration::from_millis(if n < 1_000 { 0 } else { n * 150 });
+            let Some(wait) = pace.take(now) else { continue };
+            waits += u32::from(wait > Duration::ZERO);
+            // Some take longer, and arrive with those that come after.
+            let late = if n % 7 == 0 { 500 } else { 0 };
+            assert!(bucket.take(now + wait + Duration::from_millis(late)), "{n}");
+        }
+        assert!(waits > 50, "{waits}");
+        assert_eq!(
+            pace.take(t0 + Duration::from_secs(10_000)),
+            Some(Duration::ZERO)
+        );
+    }
+
+    #[test]
+    fn a_circuit_that_would_not_come_home_is_not_begun() {
+        let mut links = Links::default();
+        let node = NodeKey([1; 32]);
+        links.set(node, LinkUse::OURS, start());
+        let places: Vec<_> = (1..CIRCUITS_PER_LINK)
+            .map(|_| links.own(&node).unwrap())
+            .collect();
+        assert_eq!(links.room_home(&node), Ok(()));
+        assert_eq!(links.room_home(&node), Ok(()), "none is taken");
+        let last = links.own(&node).unwrap();
+        assert_eq!(links.room_home(&node), Err(FailureCode::Overloaded));
+        drop((places, last));
+        assert_eq!(links.room_home(&node), Ok(()));
+        assert!(links.room_home(&NodeKey([2; 32])).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use masq_onion::{
     OriginCircuit, OriginKx, Role, SetupPackage,
 };
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::account::{Account, Party};
 use crate::cell::{CellPool, CircuitEnd, CircuitId, END_QUEUE, KIND_LEN, Leg, ResumeSecret, Side};
@@ -28,7 +28,7 @@ use crate::frame::{CellReader, CellWriter, ReverseReader, SetupKind, cell_kind, 
 use crate::host::{Carried, OpenError, Wire};
 use crate::limits::{PENDING_ORIGINS, SETUP_TIMEOUT};
 use crate::link::Place;
-use crate::node::Inner;
+use crate::node::{Inner, now};
 use crate::paid::{PaidHop, Paying, Running, Unpaid};
 use crate::report::HopReport;
 use control::{Control, Way};
@@ -83,6 +83,9 @@ pub enum LaunchError {
     /// The link to the first hop is not there or has no room.
     #[error("first hop: {0}")]
     Link(FailureCode),
+    /// The link to the last hop has no room for the circuit to come home.
+    #[error("last hop: {0}")]
+    Home(FailureCode),
     /// Too many circuits are being built at once.
     #[error("too many circuits are being built")]
     TooMany,
@@ -159,6 +162,13 @@ impl CircuitHandle {
         reason.ok().and_then(|r| r.clone()).unwrap_or_else(gone)
     }
 
+    /// Waits until it is over: wound up after its end, so that this node and, where it ended in
+    /// good order, every hop has the places back that it took.
+    pub async fn over(&mut self) {
+        // The task drops its side last of all.
+        while self.closed.changed().await.is_ok() {}
+    }
+
     /// Why it ended, if it has.
     pub fn close_reason(&self) -> Option<Arc<CloseReason>> {
         self.closed.borrow().clone()
@@ -231,12 +241,20 @@ pub(crate) async fn launch(
         return Err(LaunchError::Route(BuildError::OverLength(0)));
     };
     let last = last.node;
+    let wait = inner.links().pace(&first.node, now())?;
+    tokio::select! {
+        () = sleep(wait) => {}
+        () = inner.stop.cancelled() => return Err(LaunchError::Shutdown),
+    }
     let place = {
         let links = inner.links();
         if !links.is_entry(&last) {
             return Err(LaunchError::NotEntry);
         }
-        links.own(&first.node)?
+        let place = links.own(&first.node)?;
+        // What is refused when it comes home looks to the last hop like a link that is not there.
+        links.room_home(&last).map_err(LaunchError::Home)?;
+        place
     };
     let paying = match &inner.payer {
         Some(payer) => Some(payer.open(&paid_hops(&route))?),

@@ -8,8 +8,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::busiest::{Busiest, LOOK_EVERY};
-use super::state::{Entry, Running};
-use super::{Back, Inner, IsolationKey, Outcome, PoolError, RouteSource, Want};
+use super::room::{self, Full, WAYS};
+use super::state::{Built, Entry, Running};
+use super::{Back, Inner, IsolationKey, Outcome, PoolError, ROOM_WAIT, RouteSource, Want};
 use crate::cell::Leg;
 use crate::close::CloseReason;
 use crate::flow::ClientSession;
@@ -46,7 +47,7 @@ pub(super) async fn keep(pool: Back, wake: Arc<Notify>) {
 
 /// Builds one circuit that nobody asked for yet.
 async fn warm(inner: Arc<Inner>) {
-    let built = build(&inner, &Want::default(), 1).await;
+    let built = build(&inner, &Want::default(), 1, None).await;
     let mut state = inner.state();
     state.warming -= 1;
     match built {
@@ -68,15 +69,26 @@ async fn warm(inner: Arc<Inner>) {
     }
 }
 
+/// A circuit that somebody waits for.
+pub(super) struct Order {
+    pub(super) isolation: IsolationKey,
+    pub(super) want: Want,
+    /// Not before this one is over, which makes room for it.
+    pub(super) after: Option<CircuitHandle>,
+}
+
 /// Builds a circuit that somebody waits for.
-pub(super) async fn on_demand(
-    inner: Arc<Inner>,
-    isolation: IsolationKey,
-    want: Want,
-    done: watch::Sender<Option<Result<(), PoolError>>>,
-) {
+pub(super) async fn on_demand(inner: Arc<Inner>, order: Order, done: watch::Sender<Option<Built>>) {
+    let Order {
+        isolation,
+        want,
+        after,
+    } = order;
+    if let Some(circuit) = after {
+        room::until_over(circuit).await;
+    }
     let attempts = inner.config().attempts;
-    let built = build(&inner, &want, attempts).await;
+    let built = build(&inner, &want, attempts, Some(Instant::now() + ROOM_WAIT)).await;
     {
         let mut state = inner.state();
         state.building.remove(&(isolation, want));
@@ -84,8 +96,10 @@ pub(super) async fn on_demand(
             Ok(_) if state.closed => Err(PoolError::Shutdown),
             Ok(mut entry) => {
                 entry.isolation = Some(isolation);
+                let hold = entry.hold();
                 state.entries.push(entry);
-                Ok(())
+                state.bound_idle(&inner.config());
+                Ok(hold)
             }
             Err(error) => Err(error),
         };
@@ -94,39 +108,61 @@ pub(super) async fn on_demand(
     inner.wake.notify_one();
 }
 
-/// Tries routes until one comes up.
-async fn build(inner: &Arc<Inner>, want: &Want, attempts: u32) -> Result<Entry, PoolError> {
+/// Tries routes until one comes up. Where a hop has no room, circuits of the pool make way, and
+/// are waited for until `until`; without that, none does.
+async fn build(
+    inner: &Arc<Inner>,
+    want: &Want,
+    attempts: u32,
+    until: Option<Instant>,
+) -> Result<Entry, PoolError> {
     let mut last = String::new();
-    for attempt in 0..attempts.max(1) {
+    let (mut attempt, mut ways) = (0, 0);
+    loop {
         let route = match inner.routes.route(want) {
             Ok(route) => route,
-            Err(none) if attempt == 0 => return Err(PoolError::NoRoute(none)),
-            Err(_) => {
-                return Err(PoolError::Build {
-                    attempts: attempt,
-                    last,
-                });
-            }
+            Err(none) if attempt == 0 && ways == 0 => return Err(PoolError::NoRoute(none)),
+            Err(_) => break,
         };
-        match try_route(inner, route).await {
+        let (why, full) = match try_route(inner, route).await {
             Ok(entry) => return Ok(entry),
-            Err(why) => {
-                tracing::debug!(attempt, why, "circuit did not come up");
-                last = why;
+            Err(failed) => failed,
+        };
+        tracing::debug!(attempt, why, "circuit did not come up");
+        last = why;
+        if let (Some(full), Some(until)) = (&full, until)
+            && ways < WAYS
+        {
+            // As long as others may do, none that is in use is waited for.
+            let until = (attempt + 1 >= attempts).then_some(until);
+            if room::make_way(inner, full, until).await {
+                ways += 1;
+                continue;
             }
         }
+        attempt += 1;
+        if attempt >= attempts.max(1) {
+            break;
+        }
     }
-    Err(PoolError::Build { attempts, last })
+    Err(PoolError::Build {
+        attempts: attempt + ways,
+        last,
+    })
 }
 
-async fn try_route(inner: &Arc<Inner>, route: Route) -> Result<Entry, String> {
+/// Why a route did not come up, and where there was no room, if that is why.
+type NotBuilt = (String, Option<Full>);
+
+async fn try_route(inner: &Arc<Inner>, route: Route) -> Result<Entry, NotBuilt> {
     let begun = Instant::now();
     let (end, mut circuit) = match inner.cores.launch(route.clone()).await {
         Ok(launched) => launched,
         Err(error) => {
+            let full = Full::of_launch(inner.cores.node(), &route, &error);
             let why = error.to_string();
             inner.routes.report(&route, Outcome::NotLaunched(error));
-            return Err(why);
+            return Err((why, full));
         }
     };
     // The session begins at once: its first cell follows the set-up round the loop.
@@ -136,8 +172,9 @@ async fn try_route(inner: &Arc<Inner>, route: Route) -> Result<Entry, String> {
     tokio::spawn(driver);
     if let Err(reason) = circuit.established().await {
         session.close();
+        let full = Full::of(&route, &reason);
         inner.routes.report(&route, Outcome::Failed(reason.clone()));
-        return Err(reason.to_string());
+        return Err((reason.to_string(), full));
     }
     inner.routes.report(&route, Outcome::Built(begun.elapsed()));
     let born = Instant::now();
@@ -146,6 +183,7 @@ async fn try_route(inner: &Arc<Inner>, route: Route) -> Result<Entry, String> {
         circuit: circuit.clone(),
         born,
         retired: None,
+        closing: false,
     };
     inner.state().running.insert(circuit.id(), running);
     tokio::spawn(watch_circuit(Arc::downgrade(inner), circuit.clone()));
@@ -154,6 +192,7 @@ async fn try_route(inner: &Arc<Inner>, route: Route) -> Result<Entry, String> {
         circuit,
         isolation: None,
         born,
+        used: born,
         users: Arc::default(),
     })
 }
@@ -197,10 +236,20 @@ async fn watch_circuit(pool: Back, mut circuit: CircuitHandle) {
                 inner.routes.report(&route, Outcome::Ended(reason));
                 {
                     let mut state = inner.state();
-                    state.running.remove(&circuit.id());
                     state.entries.retain(|e| e.circuit.id() != circuit.id());
+                    if let Some(running) = state.running.get_mut(&circuit.id()) {
+                        running.closing = true;
+                    }
                 }
                 inner.wake.notify_one();
+                drop(inner);
+                // Its places are taken until then.
+                circuit.over().await;
+                if let Some(inner) = pool.upgrade() {
+                    inner.state().running.remove(&circuit.id());
+                    inner.freed.notify_waiters();
+                    inner.wake.notify_one();
+                }
                 return;
             }
         }

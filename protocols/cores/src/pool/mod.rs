@@ -2,11 +2,16 @@
 //! many flows, never one circuit for two isolation keys, and another route where building
 //! fails.
 //!
+//! Circuits take places at hops, and hops have few. So of circuits that keep somebody apart
+//! and carry nothing only those used last are kept, and where a hop has no room for another
+//! one, one of the pool's own that it carries for nothing makes way (`room`).
+//!
 //! Which routes there are is asked of a [`RouteSource`]; what flows carry, and retrying a
 //! destination through another exit, is the business of whoever opens them.
 
 mod build;
 mod busiest;
+mod room;
 mod state;
 
 use std::fmt;
@@ -23,11 +28,17 @@ use crate::close::CloseReason;
 use crate::flow::ClientSession;
 use crate::node::Cores;
 use crate::origin::{CircuitHandle, LaunchError, Route};
-use state::State;
+use room::Room;
+use state::{Built, State};
 
 /// Circuits that one request may wait for, each being filled by others before it comes to
 /// its turn. Guess.
 const ROUNDS: u32 = 8;
+
+/// How long a request waits, in all, for one of the pool's circuits to be done with, where
+/// there is no room for another. Guess: several small pages, and well within what a client
+/// waits for a connection.
+const ROOM_WAIT: Duration = Duration::from_secs(20);
 
 /// What keeps flows apart: flows with different keys never share a circuit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -136,7 +147,8 @@ pub enum PoolError {
         /// What became of the last.
         last: String,
     },
-    /// As many circuits as may be are there, and all are taken.
+    /// As many circuits as may be are there, and all were in use for as long as a request
+    /// waits (20 s).
     #[error("too many circuits are open")]
     Full,
     /// The node is stopping.
@@ -155,9 +167,13 @@ pub struct PoolConfig {
     pub sleepy_after: Duration,
     /// Circuits of this pool in all, those that only finish their flows included (default 64).
     pub max_circuits: usize,
+    /// Circuits kept of those that have an isolation key and carry nothing; the ones longest
+    /// unused are closed first (default 16).
+    pub idle_isolated: usize,
     /// Flows on one circuit from which on another is preferred (default 256).
     pub flows_per_circuit: usize,
-    /// Routes that are tried for one circuit (default 3).
+    /// Routes that are tried for one circuit (default 3). One that a hop had no room for is not
+    /// counted where a circuit of the pool made way for the next.
     pub attempts: u32,
 }
 
@@ -167,8 +183,12 @@ impl Default for PoolConfig {
             warm: 2,
             lifetime: Duration::from_secs(600),
             sleepy_after: Duration::from_secs(600),
-            // Guess: a user with many isolation keys. A quarter of a link's circuits.
+            // Guess: a user with many isolation keys, all in use at the same time. A quarter of
+            // a link's circuits, and what an exit takes over one link.
             max_circuits: 64,
+            // Guess: as many identities as somebody uses in turns; a quarter of what an exit
+            // takes over one link, so that others fit beside them.
+            idle_isolated: 16,
             // Guess: one yamux connection shares its bandwidth fairly among these.
             flows_per_circuit: 256,
             attempts: 3,
@@ -247,6 +267,8 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     /// Wakes the keeper.
     wake: Arc<Notify>,
+    /// Wakes those who wait for room: a circuit is over.
+    freed: Notify,
 }
 
 impl Inner {
@@ -263,7 +285,9 @@ impl Inner {
 /// What a caller has to do next.
 enum Next {
     Take(Box<SessionHandle>),
-    Wait(watch::Receiver<Option<Result<(), PoolError>>>),
+    Wait(watch::Receiver<Option<Built>>),
+    /// Every circuit that may be is there and in use.
+    Full,
     Refuse(PoolError),
 }
 
@@ -278,14 +302,15 @@ impl Pool {
             routes,
             state: Mutex::new(State::new(Instant::now())),
             wake: wake.clone(),
+            freed: Notify::new(),
         });
         tokio::spawn(build::keep(Arc::downgrade(&inner), wake));
         Self(inner)
     }
 
     /// A session on a circuit of this isolation key that `want` accepts: one that is there,
-    /// or a warm one, or a new one. Cancel-safe: a circuit that is being built is finished
-    /// and kept.
+    /// or a warm one, or a new one. Where there is no room for a new one it waits for a while.
+    /// Cancel-safe: a circuit that is being built is finished and kept.
     ///
     /// # Errors
     /// See [`PoolError`]; [`PoolError::NoRoute`] comes at once.
@@ -294,23 +319,29 @@ impl Pool {
         isolation: IsolationKey,
         want: &Want,
     ) -> Result<SessionHandle, PoolError> {
-        // More than once, because a circuit that was just built may have been filled by
-        // others meanwhile.
-        for _ in 0..ROUNDS {
+        let until = Instant::now() + ROOM_WAIT;
+        let mut rounds = 0;
+        // What was built stays this request's until it is taken: an idle one would make way.
+        let mut _held = None;
+        loop {
             match self.next(isolation, want) {
                 Next::Take(session) => return Ok(*session),
                 Next::Refuse(error) => return Err(error),
-                Next::Wait(mut built) => match built.wait_for(Option::is_some).await {
-                    Ok(result) => {
-                        if let Some(Err(error)) = &*result {
-                            return Err(error.clone());
-                        }
-                    }
-                    Err(_) => return Err(PoolError::Shutdown),
-                },
+                Next::Full if Instant::now() >= until => return Err(PoolError::Full),
+                Next::Full => self.0.room().await,
+                // More than once, because a circuit that was just built may have been filled
+                // by others meanwhile.
+                Next::Wait(_) if rounds == ROUNDS => return Err(PoolError::Full),
+                Next::Wait(mut built) => {
+                    rounds += 1;
+                    let result = match built.wait_for(Option::is_some).await {
+                        Ok(result) => result.clone(),
+                        Err(_) => None,
+                    };
+                    _held = Some(result.unwrap_or(Err(PoolError::Shutdown))?);
+                }
             }
         }
-        Err(PoolError::Full)
     }
 
     fn next(&self, isolation: IsolationKey, want: &Want) -> Next {
@@ -325,35 +356,44 @@ impl Pool {
         if let Some((entry, flows)) = best
             && flows < config.flows_per_circuit
         {
-            return Next::Take(Box::new(state.entries[entry].handle()));
+            return Next::Take(Box::new(state.entries[entry].handle(now)));
         }
         if let Some(entry) = state.warm(want, now, &config) {
             state.entries[entry].isolation = Some(isolation);
+            let handle = state.entries[entry].handle(now);
+            state.bound_idle(&config);
             self.0.wake.notify_one();
-            return Next::Take(Box::new(state.entries[entry].handle()));
+            return Next::Take(Box::new(handle));
         }
         // One that is busy will do for now, while another is built beside it.
-        let busy = best.map(|(entry, _)| Next::Take(Box::new(state.entries[entry].handle())));
+        let busy = best.map(|(entry, _)| Next::Take(Box::new(state.entries[entry].handle(now))));
         let key = (isolation, want.clone());
         if let Some(built) = state.building.get(&key) {
             let built = built.clone();
             return busy.unwrap_or(Next::Wait(built));
         }
-        let room = if busy.is_some() {
-            state.has_room(&config)
-        } else {
+        let room = if busy.is_none() {
             state.make_room(&config)
+        } else if state.has_room(&config) {
+            Room::There
+        } else {
+            Room::None
         };
-        if !room {
-            return busy.unwrap_or(Next::Refuse(PoolError::Full));
-        }
+        let after = match room {
+            Room::There => None,
+            Room::After(circuit) => Some(circuit),
+            Room::None => return busy.unwrap_or(Next::Full),
+        };
         let (done, built) = watch::channel(None);
         state.building.insert(key, built.clone());
         drop(state);
         tokio::spawn(build::on_demand(
             self.0.clone(),
-            isolation,
-            want.clone(),
+            build::Order {
+                isolation,
+                want: want.clone(),
+                after,
+            },
             done,
         ));
         busy.unwrap_or(Next::Wait(built))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::room::Room;
 use super::{CircuitInfo, IsolationKey, PoolConfig, PoolError, SessionHandle, Want};
 use crate::cell::CircuitId;
 use crate::flow::{ClientSession, MAX_FLOWS};
@@ -19,12 +20,23 @@ pub(super) struct Entry {
     /// Whose it is; `None` while nobody uses it.
     pub(super) isolation: Option<IsolationKey>,
     pub(super) born: Instant,
+    /// When it was last given to somebody, or last seen to carry something.
+    pub(super) used: Instant,
     /// Shared with every [`SessionHandle`] that was given out.
     pub(super) users: Arc<()>,
 }
 
+/// Keeps a circuit from counting as idle, for those it was built for.
+pub(super) struct Hold {
+    _user: Arc<()>,
+}
+
+/// What came of building a circuit that somebody waits for.
+pub(super) type Built = Result<Arc<Hold>, PoolError>;
+
 impl Entry {
-    pub(super) fn handle(&self) -> SessionHandle {
+    pub(super) fn handle(&mut self, now: Instant) -> SessionHandle {
+        self.used = now;
         SessionHandle {
             session: self.session.clone(),
             circuit: self.circuit.clone(),
@@ -32,11 +44,22 @@ impl Entry {
         }
     }
 
+    /// Has it count as used until what this returns is gone.
+    pub(super) fn hold(&self) -> Arc<Hold> {
+        let _user = self.users.clone();
+        Arc::new(Hold { _user })
+    }
+
     /// Flows that are open, or will be when everybody who holds a handle opens one.
-    fn flows(&self) -> usize {
+    pub(super) fn flows(&self) -> usize {
         self.session
             .open_flows()
             .max(Arc::strong_count(&self.users) - 1)
+    }
+
+    /// Whether it keeps somebody apart from all others.
+    pub(super) fn is_isolated(&self) -> bool {
+        self.isolation.is_some_and(|key| key != IsolationKey::NONE)
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -54,20 +77,22 @@ impl Entry {
     }
 }
 
-/// A circuit that is up, whether or not it takes new flows.
+/// A circuit that was up and is not over, whether or not it takes new flows: it takes places.
 pub(super) struct Running {
     pub(super) session: ClientSession,
     pub(super) circuit: CircuitHandle,
     pub(super) born: Instant,
     /// Since when it takes none.
     pub(super) retired: Option<Instant>,
+    /// Whether it is on its way to its end.
+    pub(super) closing: bool,
 }
 
 /// How long a circuit that was retired without flows stays, for those who were given its
 /// session just before and have not opened their flow yet. Guess.
 const RETIRE_GRACE: Duration = Duration::from_secs(10);
 
-type Building = HashMap<(IsolationKey, Want), watch::Receiver<Option<Result<(), PoolError>>>>;
+type Building = HashMap<(IsolationKey, Want), watch::Receiver<Option<Built>>>;
 
 /// Everything that a pool's lock guards.
 pub(super) struct State {
@@ -124,7 +149,7 @@ impl State {
             .position(|e| e.isolation.is_none() && e.serves(want, now, config))
     }
 
-    /// Circuits there are and will be.
+    /// Circuits there are and will be. One that ends counts until its places are free.
     fn total(&self) -> usize {
         self.running.len() + self.building.len() + self.warming
     }
@@ -135,45 +160,72 @@ impl State {
     }
 
     /// Makes room for one more, at the expense of one that carries nothing: a warm one
-    /// first, else the oldest.
-    pub(super) fn make_room(&mut self, config: &PoolConfig) -> bool {
+    /// first, else the one longest unused.
+    pub(super) fn make_room(&mut self, config: &PoolConfig) -> Room {
         if self.closed {
-            return false;
+            return Room::None;
         }
         if self.total() < config.max_circuits {
-            return true;
+            return Room::There;
         }
-        let idle = self
-            .entries
-            .iter()
-            .enumerate()
-            .filter(|(_, e)| e.flows() == 0)
-            .min_by_key(|(_, e)| (e.isolation.is_some(), e.born))
-            .map(|(i, _)| i);
-        match idle {
-            Some(i) => {
-                let entry = self.entries.swap_remove(i);
-                self.running.remove(&entry.circuit.id());
-                entry.session.close();
-                true
+        let idle = self.longest_unused(|e| e.flows() == 0, |e| e.isolation.is_some());
+        idle.map_or(Room::None, |entry| Room::After(self.close(entry)))
+    }
+
+    /// Of the circuits that fit: one with the lowest `rank`, and of those the one longest
+    /// unused.
+    pub(super) fn longest_unused<R: Ord>(
+        &self,
+        fits: impl Fn(&Entry) -> bool,
+        rank: impl Fn(&Entry) -> R,
+    ) -> Option<usize> {
+        let fitting = self.entries.iter().enumerate().filter(|(_, e)| fits(e));
+        let first = fitting.min_by_key(|(_, e)| (rank(e), e.used, e.born));
+        first.map(|(entry, _)| entry)
+    }
+
+    /// Closes a circuit that nobody uses; gives it, so that its end can be waited for.
+    pub(super) fn close(&mut self, entry: usize) -> CircuitHandle {
+        let entry = self.entries.swap_remove(entry);
+        entry.session.close();
+        if let Some(running) = self.running.get_mut(&entry.circuit.id()) {
+            running.closing = true;
+        }
+        entry.circuit
+    }
+
+    /// Closes circuits that keep somebody apart and carry nothing, the longest unused first,
+    /// beyond those that may be kept.
+    pub(super) fn bound_idle(&mut self, config: &PoolConfig) {
+        let idle = |e: &Entry| e.is_isolated() && e.flows() == 0;
+        let count = self.entries.iter().filter(|e| idle(e)).count();
+        for _ in config.idle_isolated..count {
+            if let Some(entry) = self.longest_unused(idle, |_| ()) {
+                self.close(entry);
             }
-            None => false,
         }
     }
 
     /// Drops circuits that have ended or are too old for new flows; those that carry
-    /// nothing are closed.
+    /// nothing are closed, and so are idle ones beyond those that are kept.
     pub(super) fn prune(&mut self, now: Instant, config: &PoolConfig) {
         self.entries
             .retain(|e| e.is_alive() && now.duration_since(e.born) < config.lifetime);
+        for entry in &mut self.entries {
+            if entry.flows() > 0 {
+                entry.used = now;
+            }
+        }
+        self.bound_idle(config);
         let open: Vec<_> = self.entries.iter().map(|e| e.circuit.id()).collect();
         for (id, circuit) in &mut self.running {
-            if open.contains(id) {
+            if circuit.closing || open.contains(id) {
                 continue;
             }
             let since = *circuit.retired.get_or_insert(now);
             if circuit.session.open_flows() == 0 && now.duration_since(since) >= RETIRE_GRACE {
                 circuit.session.close();
+                circuit.closing = true;
             }
         }
     }
@@ -207,7 +259,8 @@ impl State {
                 retiring: entry.is_none(),
             }
         };
-        let mut infos: Vec<_> = self.running.values().map(info).collect();
+        let running = self.running.values().filter(|running| !running.closing);
+        let mut infos: Vec<_> = running.map(info).collect();
         infos.sort_by_key(|info| info.circuit.id().0);
         infos
     }

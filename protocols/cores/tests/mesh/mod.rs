@@ -120,6 +120,8 @@ pub struct Wires {
     manual: Mutex<HashMap<NodeKey, mpsc::Sender<(NodeKey, Wire)>>>,
     /// Nodes that take no streams, as if they were gone.
     pub dead: Mutex<Vec<NodeKey>>,
+    /// Circuits that a node is the exit of, in all and per link; as by default where there is none.
+    exit_circuits: Option<(usize, usize)>,
 }
 
 /// Two ends of a bounded pipe.
@@ -244,7 +246,20 @@ pub fn rng_source(seed: u64) -> RngSource {
 impl Mesh {
     /// That many nodes, without links.
     pub fn new(n: u8) -> Self {
-        let wires = Arc::<Wires>::default();
+        Self::over(n, Wires::default())
+    }
+
+    /// The same, with exits that take so many circuits in all and per link.
+    pub fn with_exit_circuits(n: u8, in_all: usize, per_link: usize) -> Self {
+        let wires = Wires {
+            exit_circuits: Some((in_all, per_link)),
+            ..Wires::default()
+        };
+        Self::over(n, wires)
+    }
+
+    fn over(n: u8, wires: Wires) -> Self {
+        let wires = Arc::new(wires);
         let nodes = (0..n).map(|i| Self::node(i, 1, &wires)).collect();
         Self { nodes, wires }
     }
@@ -265,6 +280,9 @@ impl Mesh {
         config.exit = Some(Arc::new(move |end| {
             let _ = tx.try_send(end);
         }));
+        if let Some(circuits) = wires.exit_circuits {
+            config.exit_circuits = circuits;
+        }
         config.meter = Some(ledger.clone());
         config.payer = Some(Arc::new(TillPayer(till.clone())));
         let cores = Cores::new(config);
