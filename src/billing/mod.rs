@@ -47,6 +47,7 @@ use self::serving::Serving;
 use crate::chain::driver::{Beside, Money};
 use crate::chain::provider::Provider;
 use crate::ledger::{Payee, PrepayBudget};
+use crate::routing::Dispute;
 
 pub(crate) use self::api::TermsOf;
 pub(crate) use self::starting::{MoneyError, StartMoney, start};
@@ -66,6 +67,12 @@ pub(crate) trait Prices: Send + Sync {
 
     /// The nodes that are known.
     fn known(&self) -> BTreeSet<masq_gossip::NodeKey>;
+}
+
+/// Who is told of hops that claim more than they carried.
+pub(crate) trait Disputed: Send + Sync {
+    /// This one does. Says what became of it.
+    fn disputed(&self, hop: masq_cores::NodeKey) -> Dispute;
 }
 
 /// A hop that refused to serve, in words for the user.
@@ -102,6 +109,7 @@ struct Inner {
     /// What one token is worth in wei of the coin; 0: fees are not looked at.
     token_price: u128,
     prices: OnceLock<Arc<dyn Prices>>,
+    disputed: OnceLock<Arc<dyn Disputed>>,
     open: Mutex<Open>,
     /// Transfers to this node that the chain shows, as far as they are of interest.
     seen: Mutex<HashMap<(Address, B256), Found>>,
@@ -207,6 +215,16 @@ impl Billing {
     pub(crate) fn set_prices(&self, prices: Arc<dyn Prices>) {
         // The first one stays; there is never a second.
         let _ = self.0.prices.set(prices);
+    }
+
+    /// Says who is told of hops that claim too much, and tells of those that had when the node
+    /// stopped.
+    pub(crate) fn set_disputed(&self, disputed: Arc<dyn Disputed>) {
+        for hop in self.0.settlement.with(|machine, _| machine.disputing()) {
+            disputed.disputed(masq_cores::NodeKey(hop.0));
+        }
+        // The first one stays; there is never a second.
+        let _ = self.0.disputed.set(disputed);
     }
 
     /// The settlement protocol over direct links; what comes out of it goes to

@@ -179,6 +179,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
         budget: start.budget,
         token_price,
         prices: OnceLock::new(),
+        disputed: OnceLock::new(),
         open: Mutex::default(),
         seen: Mutex::new(seen),
         refusals: Mutex::default(),

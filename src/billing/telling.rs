@@ -12,6 +12,7 @@ use super::{Billing, Inner};
 use crate::chain::driver::MoneyEvent;
 use crate::chain::engine::{self, Outcome};
 use crate::ledger::{CreditChange, Payee};
+use crate::routing::Dispute;
 
 /// Transfers whose state is remembered for questions about them. Guess: far more than are under
 /// way at a time.
@@ -229,9 +230,7 @@ impl Inner {
                     }
                 }
             }
-            Event::Disputed { hop, times, .. } => {
-                tracing::warn!(target: "masq::ledger", ?hop, times, "a hop claims more than this node has counted; only what was counted is acknowledged");
-            }
+            Event::Disputed { hop, times, .. } => self.on_disputed(hop, times),
             Event::Refused { hop, refusal } if is_about_serving(refusal.reason) => {
                 self.on_refused(hop, None, refusal);
             }
@@ -244,6 +243,23 @@ impl Inner {
             }
             event => tracing::debug!(target: "masq::ledger", event = event.name(), "settlement"),
         }
+    }
+
+    /// A hop claims more than was counted here. What was counted is acknowledged, and nothing more.
+    fn on_disputed(&self, hop: NodeKey, times: u32) {
+        tracing::warn!(target: "masq::ledger", ?hop, times, "a hop claims more than this node has counted; only what was counted is acknowledged");
+        let dispute = self.disputed.get();
+        let dispute = dispute.map(|to| to.disputed(masq_cores::NodeKey(hop.0)));
+        let then = match dispute {
+            Some(Dispute::Avoided(_)) => " It is avoided for a while.",
+            Some(Dispute::Dropped) => " It goes on doing so, and is banned for a day.",
+            None => "",
+        };
+        self.note(format!(
+            "Node {} claims to have carried more than this one has counted, and is paid for what was \
+             counted.{then}",
+            masq_gossip::NodeKey::from(hop.0).short()
+        ));
     }
 
     /// What a hop does not ask for after circuits broke is not owed to it.

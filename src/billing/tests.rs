@@ -11,12 +11,13 @@ use masq_gossip::{Chain, RatePack};
 use masq_settlement::{Message, Reason};
 use tempfile::TempDir;
 
-use super::{Billing, Prices, StartMoney, TermsOf, start};
+use super::{Billing, Disputed, Prices, StartMoney, TermsOf, start};
 use crate::chain::driver::FileNote;
 use crate::chain::engine::EngineConfig;
 use crate::chain::facts;
 use crate::ledger::price::DEFAULT_RATES;
 use crate::ledger::{Journal, Limits, MemoryJournal, PrepayBudget};
+use crate::routing::Dispute;
 use crate::wallet::ConsumingWallet;
 
 const HOP: NodeKey = NodeKey([2; 32]);
@@ -298,6 +299,89 @@ async fn a_hop_is_named_by_key_or_descriptor_and_a_stranger_is_not_prepaid() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// The hops that this node was told of.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<NodeKey>>);
+
+impl Disputed for Told {
+    fn disputed(&self, hop: NodeKey) -> Dispute {
+        self.0.lock().unwrap().push(hop);
+        Dispute::Avoided(Duration::from_secs(60))
+    }
+}
+
+/// One report round, and what comes of it at the payer.
+fn round(payer: &Billing, paying: &dyn Paying, served: &dyn Served) {
+    let said = paying.say(0);
+    if !said.is_empty() {
+        served.heard(&said);
+    }
+    paying.heard(0, &served.say());
+    while let Some(output) = payer.0.settlement.poll_output() {
+        payer.on_output(output);
+    }
+}
+
+#[tokio::test]
+async fn s28_an_inflated_statement_is_noticed_and_not_paid_and_the_hop_avoided() {
+    let journal = MemoryJournal::new();
+    let payer = side(NodeKey([1; 32]), true, false, journal.clone()).await;
+    let hop = hop().await;
+    let told = Arc::<Told>::default();
+    payer.set_disputed(told.clone());
+    let (paying, auth) = promise(&payer, Role::OverRelay);
+    let served = ask(&hop, &auth, &EPHEMERAL).ok().unwrap();
+    let (sent, claimed) = (
+        Running::detached(CircuitId(1)),
+        Running::detached(CircuitId(2)),
+    );
+    paying.begun(sent.clone());
+    served.begun(claimed.clone());
+    let count = |running: &Running, cells: u32| {
+        (0..cells).for_each(|_| running.count(Leg::Over, CellSize::Large));
+    };
+    // Both the same, then beyond all that may be on its way.
+    count(&sent, 100);
+    count(&claimed, 100);
+    for _ in 0..3 {
+        round(&payer, &*paying, &*served);
+    }
+    assert!(told.0.lock().unwrap().is_empty());
+    count(&claimed, 600);
+    for _ in 0..3 {
+        round(&payer, &*paying, &*served);
+    }
+    assert_eq!(*told.0.lock().unwrap(), [HOP; 3]);
+    let books = |side: &Billing| {
+        let hop = masq_settlement::NodeKey(HOP.0);
+        side.0.settlement.with(|machine, _| machine.hop(&hop))
+    };
+    let carried = masq_settlement::Carried {
+        cells: 100,
+        bytes: 100 * Leg::Over.capacity(CellSize::Large) as u64,
+    };
+    let rates = super::map::rates(&DEFAULT_RATES);
+    let price = rates.price_of(masq_settlement::Service::Routing, carried);
+    let known = books(&payer).unwrap();
+    assert_eq!((known.owed(), known.signed), (price, price));
+    let note = payer.0.happened.lock().unwrap()[0].what.clone();
+    assert!(note.contains("claims to have carried more"), "{note}");
+
+    // A start tells of it again.
+    payer.shut_down(false).await;
+    while journal
+        .rows(crate::ledger::Table::HopAccounts)
+        .unwrap()
+        .is_empty()
+    {
+        tokio::task::yield_now().await;
+    }
+    let payer = side(NodeKey([1; 32]), true, false, journal).await;
+    let told = Arc::<Told>::default();
+    payer.set_disputed(told.clone());
+    assert_eq!(*told.0.lock().unwrap(), [HOP]);
 }
 
 /// A thousand wallets that never pay take what circuits give until they are ended, through as many

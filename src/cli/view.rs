@@ -241,6 +241,11 @@ fn score(score: Option<&ScoreView>) -> String {
             .congested_seconds
             .map(|left| format!("full for {}", duration(left))),
     );
+    why.extend(
+        score
+            .disputed_seconds
+            .map(|left| format!("disputed for {}", duration(left))),
+    );
     why.extend(score.avoided.then(|| "avoided".to_owned()));
     if why.is_empty() {
         return score.points.to_string();

@@ -140,6 +140,7 @@ pub(crate) fn graph() -> GraphView {
                 throughput_bytes: Some(4_200_000),
                 failed_percent: Some(3),
                 congested_seconds: None,
+                disputed_seconds: None,
             }),
             'D' => Some(ScoreView {
                 points: 19,
@@ -148,6 +149,7 @@ pub(crate) fn graph() -> GraphView {
                 throughput_bytes: None,
                 failed_percent: None,
                 congested_seconds: Some(80),
+                disputed_seconds: Some(1_500),
             }),
             _ => None,
         },

@@ -285,6 +285,10 @@ pub struct ScoreView {
     /// Seconds for which it still counts as having no room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub congested_seconds: Option<u64>,
+    /// Seconds for which it is still avoided because it claimed to have carried
+    /// more than this node had counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disputed_seconds: Option<u64>,
 }
 
 /// One node of the neighbourhood.

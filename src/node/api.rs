@@ -338,6 +338,7 @@ fn score_view(score: NodeScore) -> ScoreView {
         throughput_bytes: score.throughput.map(|rate| rate.round() as u64),
         failed_percent: score.failures.map(|part| (part * 100.0).round() as u8),
         congested_seconds: score.congested.map(|left| left.as_secs()),
+        disputed_seconds: score.disputed.map(|left| left.as_secs()),
     }
 }
 

@@ -9,6 +9,7 @@ use masq_gossip::{Ban, BanError, BanReason, Lie, NODE_KEY_TEXT_LEN, NodeKey, Pro
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{mpsc, oneshot};
 
+use super::disputes::{DROPPED_FOR, OVERCHARGED};
 use super::swarm::{Command, Loop};
 use crate::control::NodeApiError;
 use crate::control::types::{BanKind, BanRequest, BanView, Event, SHORT_KEY};
@@ -22,6 +23,8 @@ pub(crate) enum BanCommand {
     List(oneshot::Sender<Vec<BanView>>),
     /// One more, by hand.
     Add(BanRequest, Answer),
+    /// One more: a hop went on claiming more than it carried.
+    Overcharged(NodeKey),
     /// One less: the node, or how its key begins.
     Lift(String, Answer),
 }
@@ -49,6 +52,7 @@ impl Loop {
             BanCommand::Add(request, answer) => {
                 let _ = answer.send(self.ban(&request));
             }
+            BanCommand::Overcharged(node) => self.drop_overcharging(node),
             BanCommand::Lift(node, answer) => {
                 let _ = answer.send(self.unban(&node));
             }
@@ -65,6 +69,16 @@ impl Loop {
         // It is on disk before anybody is told that it holds.
         self.store_bans(&self.swarm.behaviour().gossip.bans());
         Ok(view(&ban))
+    }
+
+    fn drop_overcharging(&mut self, node: NodeKey) {
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        match gossip.ban(node, OVERCHARGED, Some(DROPPED_FOR)) {
+            Ok(_) => self.store_bans(&self.swarm.behaviour().gossip.bans()),
+            Err(BanError::Already(_)) => {}
+            // It is still avoided.
+            Err(error) => tracing::warn!(%error, "a hop that claims too much was not banned"),
+        }
     }
 
     fn unban(&mut self, text: &str) -> Result<BanView, NodeApiError> {
@@ -231,6 +245,7 @@ fn kind(reason: &BanReason) -> BanKind {
     match reason {
         BanReason::Lied(Lie::OverCap) => BanKind::OverCap,
         BanReason::Lied(_) => BanKind::Equivocation,
+        BanReason::ByHand(reason) if reason == OVERCHARGED => BanKind::Overcharged,
         _ => BanKind::ByHand,
     }
 }
@@ -352,6 +367,14 @@ mod tests {
         let bans = [ban, endless];
         let mut stored: Vec<StoredBan> = bans.iter().map(to_stored).collect();
         assert_eq!(from_stored(&stored), bans);
+        // A hop that claimed too much is told from what the operator wanted, after a start too.
+        let claims = Ban {
+            reason: BanReason::ByHand(OVERCHARGED.into()),
+            ..bans[0].clone()
+        };
+        let again = from_stored(&[to_stored(&claims)]);
+        assert_eq!(kind(&again[0].reason), BanKind::Overcharged);
+        assert_eq!(kind(&bans[0].reason), BanKind::ByHand);
         // What says that it is for a lie must prove it.
         stored[0].reason = None;
         stored[1].node.push('x');

@@ -15,6 +15,7 @@
 //! | `roam` | the machine sleeps, wakes, or moves to another network |
 //! | `acquaintances` | whether a node that starts knows anybody to join by |
 //! | `share` | what this node does in circuits of others |
+//! | `disputes` | hops that claim more than they carried |
 //! | `bans` | who is banned: between gossip, the disk and the control API |
 //! | `api`, `doctor` | answers to the control API |
 //! | `trace` | what a hop saw, on the development chain |
@@ -27,6 +28,7 @@ mod address;
 mod api;
 mod ask;
 mod bans;
+mod disputes;
 mod doctor;
 mod graph;
 mod mesh;
@@ -66,6 +68,7 @@ pub(crate) use self::bans::find;
 
 use self::api::Api;
 use self::ask::{Answering, Asked, Asker, Asks};
+use self::disputes::Avoid;
 use self::mesh::{NoMesh, PooledMesh};
 use self::money::Writing;
 use self::prices::RecordPrices;
@@ -215,6 +218,10 @@ impl Builder {
         );
         if let Some(billing) = &billing {
             billing.set_prices(Arc::new(RecordPrices(view.clone())));
+            billing.set_disputed(Arc::new(Avoid {
+                routes: routes.clone(),
+                commands: commands.downgrade(),
+            }));
         }
         let asker = Asker {
             cores: cores.clone(),

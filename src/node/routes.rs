@@ -14,7 +14,7 @@ use rand_chacha::ChaCha20Rng;
 use tokio::sync::watch;
 
 use super::view::View;
-use crate::routing::{self, Graph, HopRange, HostId, NodeScore, Request, Scores};
+use crate::routing::{self, Dispute, Graph, HopRange, HostId, NodeScore, Request, Scores};
 
 mod candidates;
 
@@ -165,6 +165,11 @@ impl Routes {
         self.learnt().scores.congested(exit.0, Instant::now());
     }
 
+    /// This hop claims more than it carried.
+    pub(crate) fn disputed(&self, hop: NodeKey) -> Dispute {
+        self.learnt().scores.disputed(hop.0, Instant::now())
+    }
+
     /// What is held of a node, for the operator.
     pub(crate) fn score(&self, node: &[u8; 32]) -> Option<NodeScore> {
         self.learnt().scores.of(node, Instant::now())
@@ -293,7 +298,7 @@ fn hops_of(graph: &Graph, keys: &[[u8; 32]]) -> Vec<RouteHop> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
     use std::time::Duration;
 
     use libp2p::identity::ed25519;
@@ -301,27 +306,8 @@ mod tests {
 
     use super::*;
 
-    const NO: (bool, bool) = (false, false);
-    const FAILED: (bool, bool) = (true, false);
-    const FULL: (bool, bool) = (false, true);
-
-    fn hop(byte: u8) -> RouteHop {
-        RouteHop {
-            node: NodeKey([byte; 32]),
-            onion: OnionPublic([0; 32]),
-        }
-    }
-
-    /// 0 → 1 → 2 → 3 → 4 → 1 → 0.
-    fn route() -> Route {
-        Route {
-            over: vec![hop(1), hop(2), hop(3)],
-            back: vec![hop(4), hop(1)],
-        }
-    }
-
     /// A node that knows nobody.
-    fn routes() -> Routes {
+    pub(in crate::node) fn routes() -> Routes {
         let start = masq_gossip::Start {
             seeds: Vec::new(),
             remembered: Vec::new(),
@@ -343,6 +329,33 @@ mod tests {
         let view = View::new(machine.neighbourhood(), Instant::now());
         let (_, view) = watch::channel(view);
         Routes::new(NodeKey([0; 32]), view, HopRange::default(), None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::testing::routes;
+    use super::*;
+
+    const NO: (bool, bool) = (false, false);
+    const FAILED: (bool, bool) = (true, false);
+    const FULL: (bool, bool) = (false, true);
+
+    fn hop(byte: u8) -> RouteHop {
+        RouteHop {
+            node: NodeKey([byte; 32]),
+            onion: OnionPublic([0; 32]),
+        }
+    }
+
+    /// 0 → 1 → 2 → 3 → 4 → 1 → 0.
+    fn route() -> Route {
+        Route {
+            over: vec![hop(1), hop(2), hop(3)],
+            back: vec![hop(4), hop(1)],
+        }
     }
 
     /// Of hops 1 to 4 after `reason`: whether a failure is held against them, else whether they

@@ -31,9 +31,10 @@
 //! following list, where an earlier line outweighs all later ones, and the
 //! route is drawn at random from the best class that is not empty:
 //!
-//! 1. nothing on it fails more often than not at present or has just refused
-//!    for want of room time and again, and the exit did not just fail for the
-//!    same host ([`Scores`]);
+//! 1. nothing on it fails more often than not at present, has just refused
+//!    for want of room time and again or has lately claimed to have carried more
+//!    than was counted here, and the exit did not just fail for the same host
+//!    ([`Scores`]);
 //! 2. every hop but the entry neighbours is left with at least
 //!    [`Request::suspect_floor`] possible origins, or, in a mesh too small for
 //!    that, as many as any loop from one entry neighbour to itself leaves (so
@@ -81,6 +82,7 @@
 //! the count. An observer who learnt the entry neighbour for certain is: that
 //! is what the second hop is given here, and usually the lowest figure.
 
+mod disputes;
 mod field;
 mod graph;
 mod request;
@@ -92,6 +94,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use disputes::Dispute;
 pub use graph::{Builder, Graph, MAX_LINKS, NodeInfo, NodeKey, Ports, PortsError, Rates};
 pub use request::{
     Chosen, Countries, DEFAULT_SUSPECT_FLOOR, HopRange, HopRangeError, MAX_HOPS, NoRoute, Request,

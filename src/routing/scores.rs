@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use super::disputes::{Dispute, Disputes};
 use super::graph::NodeKey;
 use super::tally::{FAILURE_COST, MAX_LATENCY, Tally, waiting_for_unknown};
 
@@ -66,6 +67,9 @@ pub struct NodeScore {
     pub failures: Option<f64>,
     /// How much longer it counts as having no room.
     pub congested: Option<Duration>,
+    /// How much longer it is avoided because it claimed to have carried more than
+    /// was counted here.
+    pub disputed: Option<Duration>,
 }
 
 impl NodeScore {
@@ -92,6 +96,7 @@ pub struct Scores {
     nodes: HashMap<NodeKey, Tally>,
     edges: HashMap<(NodeKey, NodeKey), Tally>,
     hosts: HashMap<(NodeKey, HostId), Tally>,
+    disputes: Disputes,
 }
 
 impl fmt::Debug for Scores {
@@ -113,6 +118,7 @@ impl Scores {
             nodes: HashMap::new(),
             edges: HashMap::new(),
             hosts: HashMap::new(),
+            disputes: Disputes::default(),
         }
     }
 
@@ -195,6 +201,12 @@ impl Scores {
         touch(&mut self.nodes, node, MAX_NODES, HALF_LIFE, now).bad += 1.0;
     }
 
+    /// The node claims to be owed for more than was counted here. Says what is to
+    /// become of it.
+    pub fn disputed(&mut self, node: NodeKey, now: Instant) -> Dispute {
+        self.disputes.claimed(node, now)
+    }
+
     /// The host could not be resolved or reached through this exit. Says
     /// nothing about the exit for other hosts, nor the host through others.
     pub fn host_failed(&mut self, exit: NodeKey, host: HostId, now: Instant) {
@@ -221,7 +233,11 @@ impl Scores {
     /// What is held of `node`; nothing, if it was never met or is forgotten.
     #[must_use]
     pub fn of(&self, node: &NodeKey, now: Instant) -> Option<NodeScore> {
-        let tally = self.nodes.get(node)?.decayed(now, HALF_LIFE);
+        let disputed = self.disputes.avoided_for(node, now);
+        let tally = match self.nodes.get(node) {
+            Some(tally) => tally.decayed(now, HALF_LIFE),
+            None => disputed.map(|_| Tally::new(now))?,
+        };
         let judgement = self.node(node, now);
         let score = NodeScore {
             cost: judgement.cost,
@@ -230,11 +246,13 @@ impl Scores {
             throughput: tally.rate(),
             failures: tally.failure_share(),
             congested: tally.congested_for(),
+            disputed,
         };
         let known = score.latency.is_some()
             || score.throughput.is_some()
             || score.failures.is_some()
-            || score.congested.is_some();
+            || score.congested.is_some()
+            || score.disputed.is_some();
         known.then_some(score)
     }
 
@@ -242,6 +260,9 @@ impl Scores {
         let tally = self.nodes.get(node).map(|t| t.decayed(now, HALF_LIFE));
         let mut judgement = tally.map_or(NOTHING_KNOWN, |tally| tally.judge());
         judgement.cost += tally.map_or_else(waiting_for_unknown, |tally| tally.waiting());
+        let claims = self.disputes.judge(node, now);
+        judgement.cost += claims.cost;
+        judgement.unfit |= claims.unfit;
         judgement
     }
 

@@ -373,6 +373,31 @@ fn a_node_that_has_no_room_is_used_less_for_a_while() {
 }
 
 #[test]
+fn s28_a_hop_that_claims_too_much_is_used_only_where_nothing_else_is_left() {
+    let mesh = Mesh::ladder(12);
+    let (graph, now, mut scores) = (mesh.graph(), Instant::now(), scores());
+    let claims = pick(&mesh, &plain(3), 1).unwrap().exit();
+    let share = |scores: &Scores, at: Instant| {
+        let mut rng = rng(3);
+        let drawn = (0..1_000).map(|_| choose(&graph, &plain(3), scores, at, &mut rng).unwrap());
+        drawn
+            .filter(|route| route.hops().any(|hop| *hop == claims))
+            .count()
+    };
+    let before = share(&scores, now);
+    assert!(before > 0);
+    assert!(matches!(scores.disputed(claims, now), Dispute::Avoided(_)));
+    assert_eq!(share(&scores, now), 0);
+    let only = Request {
+        exit: Some(claims),
+        ..plain(3)
+    };
+    assert!(choose(&graph, &only, &scores, now, &mut rng(5)).is_ok());
+    let later = share(&scores, now + std::time::Duration::from_secs(4 * 3600));
+    assert!(later > before / 4, "{later} of {before}");
+}
+
+#[test]
 fn s16_an_exit_that_failed_for_a_host_is_passed_over_for_that_host_only() {
     let mesh = Mesh::ladder(12);
     let (graph, now, mut scores) = (mesh.graph(), Instant::now(), scores());

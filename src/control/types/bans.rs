@@ -11,6 +11,8 @@ pub enum BanKind {
     Equivocation,
     /// It signed a record that lists more than five neighbours.
     OverCap,
+    /// It went on claiming to have carried more than this node had counted.
+    Overcharged,
     /// The operator of this node wanted it.
     ByHand,
 }

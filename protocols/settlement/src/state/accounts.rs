@@ -28,6 +28,10 @@ impl<K: Ord + Copy, A> Accounts<K, A> {
         self.map.get(key)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &A)> {
+        self.map.iter()
+    }
+
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut A> {
         self.map.get_mut(key)
     }

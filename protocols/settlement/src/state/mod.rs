@@ -285,6 +285,15 @@ impl Machine {
         self.hops.get(hop).map(payer::Account::books)
     }
 
+    /// The hops whose last statement claimed too much.
+    pub fn disputing(&self) -> Vec<NodeKey> {
+        let disputing = self
+            .hops
+            .iter()
+            .filter(|(_, account)| account.is_disputing());
+        disputing.map(|(hop, _)| *hop).collect()
+    }
+
     /// Accounts that have changed since this was last asked: to be stored, or, where there is
     /// nothing of them any more, to be forgotten in the store as well.
     pub fn take_changed(&mut self) -> BTreeSet<Party> {

@@ -148,6 +148,11 @@ impl Account {
         }
     }
 
+    /// Whether its last statement claimed too much.
+    pub(super) fn is_disputing(&self) -> bool {
+        self.disputing
+    }
+
     /// Nothing is lost when it is forgotten.
     pub(super) fn is_settled(&self) -> bool {
         self.circuits.is_empty()
