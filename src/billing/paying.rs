@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use masq_cores::host::{Carried, PaidHop, Paying, Running, Unpaid};
+use masq_cores::host::{Carried, PaidHop, Paying, Running, Unpaid, key_share};
 use masq_cores::{Authorisation, FailureCode, Leg, Role};
 use masq_settlement::auth::{KIND_ROUTE_AUTH, RouteAuth};
 use masq_settlement::state::Terms;
@@ -44,6 +44,8 @@ struct State {
     /// Booked so far for each hop, in wei.
     booked: Vec<Wei>,
     running: Option<Running>,
+    /// How many hops served, where it failed before it had come home.
+    reached: Option<usize>,
     over: bool,
 }
 
@@ -103,6 +105,7 @@ impl Inner {
             circuits: vec![None; hops.len()],
             booked: vec![0; hops.len()],
             running: None,
+            reached: None,
             over: false,
         };
         Ok(Arc::new_cyclic(|me| PayingCircuit {
@@ -127,12 +130,15 @@ impl PayingCircuit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Books what was carried since the last time.
+    /// Books what was carried since the last time. Not before the circuit is home: until then
+    /// nobody knows which of its hops serve, and little is sent.
     pub(super) fn book(&self) {
         let mut state = self.state();
         if let Some(running) = state.running.clone().filter(|_| !state.over) {
             let (over, back) = (running.carried(Leg::Over), running.carried(Leg::Back));
-            self.charge(&mut state, over, back, None);
+            if back.cells > 0 {
+                self.charge(&mut state, over, back, None);
+            }
         }
     }
 
@@ -144,6 +150,12 @@ impl PayingCircuit {
         for (at, hop) in self.hops.iter().enumerate() {
             let (Some((terms, payee)), Some(circuit)) = (hop.paid, state.circuits[at]) else {
                 continue;
+            };
+            let (over, back) = match state.reached {
+                Some(reached) if at >= reached => Default::default(),
+                // Those that carried it count it, though it did not come home.
+                Some(_) => (over, key_share()),
+                None => (over, back),
             };
             let usage = map::usage(hop.role, over, back);
             let price = terms.price(usage);
@@ -244,6 +256,10 @@ impl Paying for PayingCircuit {
         if let Ok(Message::Refusal(refusal)) = Message::decode(detail) {
             billing.on_refused(at.node, at.paid.map(|(_, payee)| payee), refusal);
         }
+    }
+
+    fn half_built(&self, reached: usize) {
+        self.state().reached = Some(reached);
     }
 
     fn ended(&self, over: Carried, back: Carried, clean: bool) {

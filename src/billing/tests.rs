@@ -200,6 +200,68 @@ async fn what_never_came_about_costs_nothing() {
 }
 
 #[tokio::test]
+async fn of_a_circuit_that_did_not_come_home_only_hops_that_served_are_owed() {
+    let payer = payer().await;
+    let roles = [
+        Role::OverRelay,
+        Role::OverRelay,
+        Role::Exit,
+        Role::BackRelay,
+        Role::BackRelay,
+    ];
+    let rates = super::map::rates(&DEFAULT_RATES);
+    let size = |leg: Leg, size| masq_settlement::Carried {
+        cells: 1,
+        bytes: leg.capacity(size) as u64,
+    };
+    let sent = size(Leg::Over, CellSize::Medium);
+    let share = size(Leg::Back, CellSize::Medium);
+    for reached in 0..=roles.len() {
+        let node = |at: usize| NodeKey([10 * (reached as u8 + 1) + at as u8; 32]);
+        let hops = roles.iter().enumerate();
+        let hops: Vec<_> = hops
+            .map(|(at, role)| PaidHop {
+                node: node(at),
+                role: *role,
+            })
+            .collect();
+        let paying = payer.open(&hops).unwrap();
+        for at in 0..roles.len() {
+            paying.authorise(at, &[reached as u8 * 16 + at as u8; 32]);
+        }
+        let running = Running::detached(CircuitId(reached as u64));
+        paying.begun(running.clone());
+        running.count(Leg::Over, CellSize::Medium);
+        let owed = |at: usize| {
+            let hop = masq_settlement::NodeKey(node(at).0);
+            let books = payer.0.settlement.with(|machine, _| machine.hop(&hop));
+            books.map_or(0, |books| books.owed())
+        };
+        payer.0.book_all();
+        assert!((0..roles.len()).all(|at| owed(at) == 0), "not home yet");
+        paying.half_built(reached);
+        let none = masq_cores::host::Carried::default();
+        paying.ended(running.carried(Leg::Over), none, false);
+        for (at, role) in roles.into_iter().enumerate() {
+            let service = super::map::service(role);
+            let expected = match role {
+                _ if at >= reached => 0,
+                Role::BackRelay => rates.price_of(service, share),
+                Role::Exit => {
+                    let both = masq_settlement::Usage {
+                        over: sent,
+                        back: share,
+                    };
+                    rates.price(service, both)
+                }
+                _ => rates.price_of(service, sent),
+            };
+            assert_eq!(owed(at), expected, "{reached} {at}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn s27_a_stranger_gets_so_many_circuits_and_then_is_told_what_to_pay() {
     let (payer, hop) = (payer().await, hop().await);
     let mut served = Vec::new();
@@ -342,6 +404,8 @@ async fn s28_an_inflated_statement_is_noticed_and_not_paid_and_the_hop_avoided()
     let count = |running: &Running, cells: u32| {
         (0..cells).for_each(|_| running.count(Leg::Over, CellSize::Large));
     };
+    // It is home; a relay of the over leg is not paid for that.
+    sent.count(Leg::Back, CellSize::Medium);
     // Both the same, then beyond all that may be on its way.
     count(&sent, 100);
     count(&claimed, 100);

@@ -187,6 +187,30 @@ impl CircuitFailure {
     }
 }
 
+impl CircuitFailure {
+    /// Of a circuit that had not come home: how many hops, from the first, began to serve in it,
+    /// as far as that can be told. `None` where all of them may have.
+    pub(crate) fn reached(&self, origin: &NodeKey) -> Option<usize> {
+        match self.code {
+            // The first hop dropped the stream without a word: that was for want of a token.
+            FailureCode::NextClosed if self.edge.0 == *origin => Some(0),
+            // Said in place of serving. Of a link that is full it is the hop before that says it,
+            // in nearly all cases before it serves.
+            FailureCode::NextUnreachable
+            | FailureCode::NotNeighbour
+            | FailureCode::NextOverloaded
+            | FailureCode::Overloaded
+            | FailureCode::BadAuthorisation
+            | FailureCode::Replay
+            | FailureCode::BadPackage
+            | FailureCode::Refused => Some(self.hop),
+            // Said of a hop that did not take the set-up.
+            FailureCode::NextRefusedPackage | FailureCode::NextClosed => Some(self.hop + 1),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for CircuitFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "hop {} reports: {}", self.hop + 1, self.code)

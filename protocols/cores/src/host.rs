@@ -16,7 +16,7 @@ use crate::cell::{CircuitEnd, CircuitId, Leg};
 
 pub use crate::paid::{
     Asked, Gate, MAX_DETAIL, MAX_EXTRA, MAX_SLOT, OpenGate, PaidHop, Payer, Paying, Refused,
-    Running, Served, Unpaid,
+    Running, Served, Unpaid, key_share,
 };
 
 /// A byte stream to a neighbour, whatever it is made of.

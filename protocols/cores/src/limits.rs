@@ -81,6 +81,10 @@ pub const CLOSE_LIMIT: Duration = Duration::from_secs(60);
 /// given up waiting for the end of the leg and of a round.
 pub const LAST_REPORT_WAIT: Duration = Duration::from_secs(90);
 
+/// How long a hop whose next node is gone counts what the node before still sends. It ends when
+/// the origin has heard of the failure. Guess: a round trip, and what is queued on its way.
+pub const LAST_CELLS: Duration = Duration::from_secs(10);
+
 /// Cells that an origin books after one that was changed on the back leg: the exit's cell
 /// credit, so that a hop which makes cells up gets nothing for more.
 pub const TAMPERED_CELLS: u64 = 512;

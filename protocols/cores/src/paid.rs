@@ -102,6 +102,14 @@ pub trait Served: Send + Sync {
 
 impl Served for () {}
 
+/// What the exit's key share, the first cell of the back leg, counts as.
+pub fn key_share() -> Carried {
+    Carried {
+        cells: 1,
+        bytes: Leg::Back.capacity(CellSize::Medium) as u64,
+    }
+}
+
 /// A hop of one of this node's own circuits that is to be paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PaidHop {
@@ -147,6 +155,11 @@ pub trait Paying: Send + Sync {
     /// The hop refused the circuit or gave it up. `detail`, at most [`MAX_DETAIL`] bytes,
     /// was sealed by it; in front of the first hop's plain refusals there is none.
     fn refused(&self, hop: usize, code: FailureCode, detail: &[u8]);
+
+    /// The circuit failed before it had come home: only the first `reached` hops have served in
+    /// it. Where the exit is one of them it has sent its key share, [`key_share`] on the back
+    /// leg, which did not come home. Called at most once, before [`ended`](Self::ended).
+    fn half_built(&self, _reached: usize) {}
 
     /// The circuit has ended; called once, if it had begun. `clean`: every hop said in a last
     /// round that it counted the same.

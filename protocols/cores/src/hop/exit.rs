@@ -22,7 +22,7 @@ use crate::failure::FailureCode;
 use crate::flags;
 use crate::frame::{CellReader, CellWriter, FrameError, cell_kind};
 use crate::host::{Seen, Wire};
-use crate::limits::{CLOSE_GRACE, LAST_REPORT_WAIT, SETUP_TIMEOUT};
+use crate::limits::{CLOSE_GRACE, LAST_CELLS, LAST_REPORT_WAIT, SETUP_TIMEOUT};
 use crate::meter::Standstill;
 
 /// The over leg at the exit.
@@ -105,9 +105,22 @@ pub(crate) async fn run(
         }
         End::Over => wind_up(hop, &mut incoming, &mut outgoing, &mut reverse, true).await,
         end => {
+            let next_gone = matches!(
+                end,
+                End::BackBroken | End::Reverse(ReverseEnd::Reported | ReverseEnd::Next(_))
+            );
             give_up(hop, end, &mut reverse).await;
             let back = timeout(CLOSE_GRACE, outgoing.writer.close());
-            let _ = tokio::join!(back, reverse.close());
+            // As at a relay: the origin counts everything that it has sealed.
+            let over = async {
+                if next_gone {
+                    tokio::select! {
+                        _ = timeout(LAST_CELLS, incoming.run(hop, None)) => {}
+                        () = hop.stopped() => {}
+                    }
+                }
+            };
+            let _ = tokio::join!(back, reverse.close(), over);
             return false;
         }
     };

@@ -13,7 +13,7 @@ use crate::cell::{KIND_LEN, Leg};
 use crate::failure::FailureCode;
 use crate::frame::{CellReader, CellWriter};
 use crate::host::{Seen, Wire};
-use crate::limits::{LAST_REPORT_WAIT, SETUP_TIMEOUT};
+use crate::limits::{LAST_CELLS, LAST_REPORT_WAIT, SETUP_TIMEOUT};
 use crate::meter::Standstill;
 
 /// What a relay does to a cell.
@@ -98,6 +98,18 @@ impl Data {
         }
     }
 
+    /// Counts what the node before still sends, and throws it away, until it ends the stream.
+    async fn discard(&mut self, hop: &Hop) {
+        let leg = self.layer.leg();
+        while let Ok(Some(mut cell)) = self.reader.cell().await {
+            tokio::task::coop::consume_budget().await;
+            if self.layer.apply(&mut cell.wire_mut()[KIND_LEN..]).is_err() {
+                return;
+            }
+            hop.counters.count(leg, cell.size());
+        }
+    }
+
     async fn end(&mut self) -> DataEnd {
         let ended = if std::mem::replace(&mut self.ending, true) {
             self.writer.close().await
@@ -109,6 +121,17 @@ impl Data {
             Err(_) => DataEnd::NextBroken,
         }
     }
+}
+
+/// How a relay's part ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// In good order.
+    Clean,
+    /// The next node is gone, and the origin is told so. The node before may not know it yet.
+    NextGone,
+    /// Otherwise.
+    Broken,
 }
 
 /// Relays until the circuit ends; says whether that was in good order.
@@ -140,46 +163,84 @@ pub(crate) async fn run(
         layer,
         ending: false,
     };
-    let clean = serve(hop, &mut data, &mut reverse).await;
-    reverse.close().await;
-    clean
+    let end = serve(hop, &mut data, &mut reverse).await;
+    if end == End::NextGone {
+        // The origin counts everything that it has sealed, and so does every hop that is sent it.
+        let discard = timeout(LAST_CELLS, data.discard(hop));
+        let last = async {
+            tokio::select! {
+                _ = discard => {}
+                () = hop.stopped() => {}
+            }
+        };
+        tokio::join!(reverse.close(), last);
+    } else {
+        reverse.close().await;
+    }
+    end == End::Clean
+}
+
+/// The reverse direction: passing on what the next node says, or only what waits where that says
+/// nothing more.
+async fn backward(hop: &Hop, reverse: &mut ReversePump, quiet: bool) -> ReverseEnd {
+    if quiet {
+        reverse.close().await;
+        std::future::pending::<()>().await;
+    }
+    reverse.run(hop).await
 }
 
 /// Both directions side by side, until nothing more comes of either.
-async fn serve(hop: &Hop, data: &mut Data, reverse: &mut ReversePump) -> bool {
+async fn serve(hop: &Hop, data: &mut Data, reverse: &mut ReversePump) -> End {
     let standstill = hop.counters.standstill(true);
     tokio::pin!(standstill);
     // A failure is on its way to the origin; this hop has nothing to add to it. If it is the
     // exit's word that it ends the circuit, cells go on until the origin has heard of it.
     let mut reported = false;
+    // The next node says nothing more. It may still take cells: the origin counts all that it has
+    // sealed, and so does every hop that is sent them.
+    let mut quiet = false;
     // The leg was ended, and the next node told so.
     let mut ended = false;
     let mut until = None;
     let code = loop {
         tokio::select! {
             end = data.run(hop), if !ended => match end {
+                DataEnd::Finished if quiet => return End::Broken,
                 DataEnd::Finished => {
                     ended = true;
                     until = Some(Instant::now() + LAST_REPORT_WAIT);
                 }
-                DataEnd::UpstreamBroken => return false,
-                DataEnd::NextBroken if reported => return false,
+                DataEnd::UpstreamBroken => return End::Broken,
+                DataEnd::NextBroken if reported => return End::NextGone,
                 DataEnd::NextBroken => {
                     reverse.explain(hop, FailureCode::NextClosed).await;
-                    return false;
+                    return End::NextGone;
                 }
                 DataEnd::Fault(code) => break code,
             },
-            end = reverse.run(hop) => match end {
-                ReverseEnd::Reported if reported => return false,
+            end = backward(hop, reverse, quiet) => match end {
+                ReverseEnd::Reported if reported => return End::Broken,
                 ReverseEnd::Reported => {
                     reported = true;
                     until = until.or(Some(Instant::now() + LAST_REPORT_WAIT));
                 }
-                ReverseEnd::Last(mut body) if ended => return reverse.pass_last(hop, &mut body),
+                ReverseEnd::Last(mut body) if ended => {
+                    let clean = reverse.pass_last(hop, &mut body);
+                    return if clean { End::Clean } else { End::Broken };
+                }
                 ReverseEnd::Last(_) => break FailureCode::NextMisbehaved,
-                ReverseEnd::Next(code) => break code,
-                ReverseEnd::Upstream => return false,
+                ReverseEnd::Next(code) => {
+                    if !reported {
+                        reverse.fail(code);
+                    }
+                    if ended {
+                        return End::Broken;
+                    }
+                    (reported, quiet) = (true, true);
+                    until = Some(Instant::now() + LAST_CELLS);
+                }
+                ReverseEnd::Upstream => return End::Broken,
             },
             still = &mut standstill => break match still {
                 Standstill::Idle => FailureCode::Idle,
@@ -187,11 +248,11 @@ async fn serve(hop: &Hop, data: &mut Data, reverse: &mut ReversePump) -> bool {
             },
             code = hop.running.to_end() => break code,
             () = hop.stopped() => break FailureCode::Shutdown,
-            () = pump::at(until) => return false,
+            () = pump::at(until) => return End::Broken,
         }
     };
     if !reported {
         reverse.fail_with(code, hop.running.detail());
     }
-    false
+    End::Broken
 }

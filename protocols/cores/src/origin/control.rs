@@ -246,6 +246,13 @@ impl Control {
         }
     }
 
+    /// The circuit has failed, after only so many hops served in it, if it has not come home.
+    pub(super) fn half_built(&self, reached: usize) {
+        if let (Phase::Waiting, Some(paying)) = (&self.phase, &self.paying) {
+            paying.half_built(reached);
+        }
+    }
+
     fn failed(&self, failure: CircuitFailure) -> ControlEnd {
         if let Some(paying) = &self.paying {
             paying.refused(failure.hop, failure.code, &failure.detail);

@@ -56,6 +56,14 @@ impl Origin {
         };
         let reason = self.reason(first, &to_session).await;
         tracing::debug!(circuit = %self.id, %reason, "own circuit ends");
+        let reached = match &reason {
+            CloseReason::Failed(failure) => failure.reached(&self.inner.node),
+            CloseReason::Broken(_) => Some(0),
+            _ => None,
+        };
+        if let Some(reached) = reached {
+            self.control.half_built(reached);
+        }
         let orderly = is_orderly(&reason);
         let tampered = matches!(reason, CloseReason::Tampered);
         self.close.send_replace(Some(Arc::new(reason)));

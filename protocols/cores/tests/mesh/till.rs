@@ -33,6 +33,8 @@ pub struct Bill {
     pub heard: Mutex<Vec<(usize, Vec<u8>)>>,
     pub refused: Mutex<Vec<(usize, FailureCode, Vec<u8>)>>,
     pub ended: Mutex<Vec<(Carried, Carried, bool)>>,
+    /// How many hops served, where it was told so.
+    pub reached: Mutex<Option<usize>>,
 }
 
 impl Bill {
@@ -46,6 +48,7 @@ impl Bill {
             heard: Mutex::default(),
             refused: Mutex::default(),
             ended: Mutex::default(),
+            reached: Mutex::default(),
         }
     }
 
@@ -113,6 +116,11 @@ impl Paying for Bill {
             says.push(u8::try_from(hop).unwrap());
         }
         says
+    }
+
+    fn half_built(&self, reached: usize) {
+        assert!(self.ended.lock().unwrap().is_empty());
+        assert_eq!(self.reached.lock().unwrap().replace(reached), None);
     }
 
     fn refused(&self, hop: usize, code: FailureCode, detail: &[u8]) {
