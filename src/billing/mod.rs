@@ -184,9 +184,9 @@ impl Inner {
         let why = map::in_words(&refusal);
         self.note(format!(
             "Node {} refused to serve: {why}.",
-            masq_gossip::NodeKey::from(hop.0).short()
+            telling::short(&hop)
         ));
-        tracing::info!(hop = ?hop, reason = %refusal.reason, "a hop refuses to serve");
+        tracing::info!(node = %telling::short(&hop), reason = %refusal.reason, "a hop refuses to serve");
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         refusals.retain(|known| known.node != hop.0);
         refusals.push_front(Refusing {

@@ -123,7 +123,12 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
     let me = NodeKey(start.node);
     let signer = start.consuming.clone().map(Wallet);
     let signer: Option<Arc<dyn Signer>> = signer.map(|wallet| Arc::new(wallet) as _);
-    let config = MachineConfig::new(domain, me, start.terms.limits.first);
+    let config = MachineConfig::new(
+        domain,
+        me,
+        start.terms.limits.first,
+        map::rates(&start.terms.rates),
+    );
     let mut machine = Machine::new(config, signer.clone());
     let clock = masq_settlement::shared::system_clock();
     restore::accounts(

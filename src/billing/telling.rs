@@ -229,15 +229,24 @@ impl Inner {
                     }
                 }
             }
+            // The ledger sees debts only, and this is none any more: circuits that were admitted
+            // before would go on.
+            Event::OverLimit { payer, broke } if broke > 0 => {
+                for serving in self.serving() {
+                    if serving.is_by(&payer) {
+                        serving.end_over_limit();
+                    }
+                }
+            }
             Event::Disputed { hop, times, .. } => {
-                tracing::warn!(target: "masq::ledger", ?hop, times, "a hop claims more than this node has counted; only what was counted is acknowledged");
+                tracing::warn!(target: "masq::ledger", node = %short(&hop), times, "a hop claims more than this node has counted; only what was counted is acknowledged");
             }
             Event::Refused { hop, refusal } if is_about_serving(refusal.reason) => {
                 self.on_refused(hop, None, refusal);
             }
             // What was said is said again; nothing depends on any one message.
             Event::Refused { hop, refusal } => {
-                tracing::debug!(target: "masq::ledger", ?hop, reason = %refusal.reason, "a message was refused");
+                tracing::debug!(target: "masq::ledger", node = %short(&hop), reason = %refusal.reason, "a message was refused");
             }
             Event::Unsigned { error } => {
                 tracing::warn!(target: "masq::ledger", %error, "a receipt was not signed");
@@ -264,6 +273,11 @@ impl Inner {
             }
         });
     }
+}
+
+/// How logs call a node.
+pub(super) fn short(hop: &NodeKey) -> String {
+    masq_gossip::NodeKey::from(hop.0).short()
 }
 
 /// Whether a hop speaks of what it needs to serve on, and not of a message.

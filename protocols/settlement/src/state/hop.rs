@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
 
-use super::circuits::{Circuits, Recent, Terms};
+use super::circuits::{Broken, Circuits, Recent, Terms, in_flight};
 use super::limits::{
     LOOKUP_EVERY, MAX_NOTICES, MAX_OFFERS, MAX_PROVISIONAL, NOTICE_LIFE, REOPEN_EVERY,
-    RESTART_SLACK, STATEMENT_EVERY, TOLERATED_PART,
+    STATEMENT_EVERY, TOLERATED_PART,
 };
 use super::{Event, Found, Now, Output, Party, PayerBooks, ReceiptFault};
 use crate::eip712::Domain;
@@ -16,7 +16,7 @@ use crate::key::{CircuitRef, NodeKey};
 use crate::message::{
     CircuitUse, Message, NoticeAnswer, PaymentNotice, PaymentState, Question, Receipt, Statement,
 };
-use crate::rates::{Usage, Wei};
+use crate::rates::{RatePack, Service, Usage, Wei};
 use crate::refusal::{Reason, Refusal};
 
 /// A statement that a receipt may still answer.
@@ -26,7 +26,7 @@ struct Offer {
     /// What it said of circuits that had ended; only where no other circuit was open.
     ended: Option<Wei>,
     /// Broken circuits that went into it.
-    broken: u32,
+    broken: Broken,
 }
 
 /// A payment that was announced.
@@ -71,7 +71,11 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(payer: Address, epoch: u32, limit: Wei) -> Self {
+    /// `rates` are this node's own.
+    pub(super) fn new(payer: Address, epoch: u32, limit: Wei, rates: &RatePack) -> Self {
+        // The lower one: a node that is no exit may ask anything for being one.
+        let least = [Service::Routing, Service::Exit].map(|service| in_flight(rates, service));
+        let least = least.into_iter().min().unwrap_or(0);
         Self {
             payer,
             epoch,
@@ -86,7 +90,7 @@ impl Account {
             notices: BTreeMap::new(),
             limit,
             over_limit: false,
-            circuits: Circuits::default(),
+            circuits: Circuits::new(least),
             offers: VecDeque::new(),
             answered: false,
             refusal: None,
@@ -98,8 +102,8 @@ impl Account {
     }
 
     /// Takes up an account from the store.
-    pub(super) fn restore(books: PayerBooks) -> Self {
-        let mut account = Self::new(books.payer, books.epoch, books.limit);
+    pub(super) fn restore(books: PayerBooks, rates: &RatePack) -> Self {
+        let mut account = Self::new(books.payer, books.epoch, books.limit, rates);
         account.base = books.base.min(books.booked);
         account.booked = books.booked;
         account.sequence = books.sequence;
@@ -109,8 +113,12 @@ impl Account {
         let provisional = books.provisional.into_iter().take(MAX_PROVISIONAL);
         account.provisional = provisional.collect();
         account.recent = Recent::restore(books.counted);
-        account.circuits.broken = RESTART_SLACK;
+        account.circuits.restarted();
         account
+    }
+
+    pub(super) fn payer(&self) -> Address {
+        self.payer
     }
 
     pub(super) fn books(&self) -> PayerBooks {
@@ -152,7 +160,9 @@ impl Account {
     /// Written off beyond what an honest payer loses: no debt, and no free service either.
     fn excess(&self) -> Wei {
         let signed = self.signed.map_or(0, |receipt| receipt.total);
-        let allowed = self.circuits.in_flight();
+        // A receipt may run ahead of what was carried, and buys nothing by that.
+        let signed = signed.min(self.booked);
+        let allowed = self.circuits.largest();
         let allowed = allowed.saturating_add(signed / TOLERATED_PART);
         self.written_off.saturating_sub(allowed)
     }
@@ -168,7 +178,14 @@ impl Account {
             .saturating_sub(self.used())
     }
 
-    pub(super) fn admit(&mut self, circuit: CircuitRef, terms: Terms) -> Result<(), Refusal> {
+    /// One more circuit. What it may have in flight is priced at this node's own `rates`, and never
+    /// at those that the payer chose, where they are higher.
+    pub(super) fn admit(
+        &mut self,
+        circuit: CircuitRef,
+        terms: Terms,
+        rates: &RatePack,
+    ) -> Result<(), Refusal> {
         if self.credit() == 0 {
             let room = self.limit.saturating_add(self.credited());
             return Err(Refusal {
@@ -176,7 +193,8 @@ impl Account {
                 figure: self.used().saturating_sub(room).saturating_add(1),
             });
         }
-        if self.circuits.open(circuit, terms) {
+        let flight = in_flight(rates, terms.service).min(in_flight(&terms.rates, terms.service));
+        if self.circuits.open(circuit, terms, flight) {
             Ok(())
         } else {
             Err(Reason::NoRoom.into())
@@ -197,7 +215,8 @@ impl Account {
         }
         if counted.more > 0 && self.credit() == 0 && !self.over_limit {
             self.over_limit = true;
-            out.push(Output::Event(Event::OverLimit { payer }));
+            let broke = self.excess();
+            out.push(Output::Event(Event::OverLimit { payer, broke }));
         }
     }
 
@@ -296,8 +315,7 @@ impl Account {
         };
         let short = ended.saturating_sub(settled);
         let payer = self.payer;
-        let in_flight = self.circuits.in_flight();
-        if short > in_flight.saturating_mul(offer.broken.into()) {
+        if short > self.circuits.residue(offer.broken) {
             out.push(Output::Event(Event::Disowned {
                 payer,
                 amount: short,
@@ -310,11 +328,14 @@ impl Account {
         let whole = short;
         let short = short.min(self.total().saturating_sub(receipt.total));
         if short == whole {
-            self.circuits.broken = self.circuits.broken.saturating_sub(offer.broken);
+            self.circuits.agree(offer.broken);
         }
         if short > 0 {
             self.booked = self.booked.saturating_sub(short);
             self.written_off = self.written_off.saturating_add(short);
+            // Whoever counts by debts alone sees new credit now: where it is used up again, he is
+            // told again.
+            self.over_limit = false;
             out.push(Output::Event(Event::WrittenOff {
                 payer,
                 amount: short,
@@ -507,7 +528,7 @@ impl Account {
         self.offers.push_back(Offer {
             sequence: self.sequence,
             ended: (others == 0).then(|| self.total().saturating_sub(on_it)),
-            broken: self.circuits.broken,
+            broken: self.circuits.broken(),
         });
         self.stated = (self.booked, now.mono);
         Statement {

@@ -30,7 +30,7 @@ pub use self::event::{Event, HopBooks, PayerBooks, ReceiptFault};
 use crate::eip712::{Domain, Signer};
 use crate::key::{CircuitRef, NodeKey};
 use crate::message::Message;
-use crate::rates::{Usage, Wei};
+use crate::rates::{RatePack, Usage, Wei};
 use crate::refusal::{Reason, Refusal};
 
 /// The present moment on two clocks.
@@ -71,6 +71,9 @@ pub struct Config {
     /// What a payer is served for before it has paid anything, in wei, unless
     /// [`Input::Limit`] says otherwise.
     pub start_limit: Wei,
+    /// What this node itself asks for: what circuits may have in flight is priced at it, so that
+    /// no payer says how much it need not acknowledge. Zeros at a node that nobody pays.
+    pub rates: RatePack,
     /// Accounts of payers (default [`limits::MAX_PAYERS`]).
     pub max_payers: usize,
     /// Accounts of hops (default [`limits::MAX_HOPS`]).
@@ -79,11 +82,12 @@ pub struct Config {
 
 impl Config {
     /// With the default bounds.
-    pub fn new(domain: Domain, node: NodeKey, start_limit: Wei) -> Self {
+    pub fn new(domain: Domain, node: NodeKey, start_limit: Wei, rates: RatePack) -> Self {
         Self {
             domain,
             node,
             start_limit,
+            rates,
             max_payers: limits::MAX_PAYERS,
             max_hops: limits::MAX_HOPS,
         }
@@ -260,8 +264,8 @@ impl Machine {
     /// [`Full`]; the store keeps it.
     pub fn restore_payer(&mut self, books: PayerBooks) -> Result<(), Full> {
         self.last_epoch = self.last_epoch.max(books.epoch);
-        self.payers
-            .insert(books.payer, hop::Account::restore(books))
+        let account = hop::Account::restore(books, &self.config.rates);
+        self.payers.insert(account.payer(), account)
     }
 
     /// Takes up a hop's account from the store, before anything else is said of it.
@@ -303,8 +307,9 @@ impl Machine {
         circuit: CircuitRef,
         terms: Terms,
     ) -> Result<(), Refusal> {
+        let rates = self.config.rates;
         let account = self.payer_account(now, payer).ok_or(Reason::NoRoom)?;
-        let admitted = account.admit(circuit, terms);
+        let admitted = account.admit(circuit, terms, &rates);
         self.finish(now, Party::Payer(payer), Vec::new());
         admitted
     }
@@ -322,7 +327,7 @@ impl Machine {
     ) -> Result<(), Full> {
         let account = self.hop_account(hop).ok_or(Full)?;
         account.touched = now.mono;
-        let opened = account.circuits.open(circuit, terms);
+        let opened = account.open(circuit, terms);
         self.finish(now, Party::Hop(hop), Vec::new());
         opened.then_some(()).ok_or(Full)
     }
@@ -506,7 +511,12 @@ impl Machine {
             }
             let epoch = u32::try_from(now.unix).unwrap_or(u32::MAX);
             self.last_epoch = self.last_epoch.saturating_add(1).max(epoch);
-            let account = hop::Account::new(payer, self.last_epoch, self.config.start_limit);
+            let account = hop::Account::new(
+                payer,
+                self.last_epoch,
+                self.config.start_limit,
+                &self.config.rates,
+            );
             self.payers.insert(payer, account).ok()?;
         }
         let account = self.payers.get_mut(&payer)?;

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 
-use super::circuits::{Circuits, Recent};
-use super::limits::{
-    MAX_NOTICES, MESSAGE_LIFE, NOTICE_RETRY, PROVISIONAL_RETRY, RESTART_SLACK, TOLERATED_PART,
-};
+use super::circuits::{Circuits, Recent, Terms, in_flight};
+use super::limits::{MAX_NOTICES, MESSAGE_LIFE, NOTICE_RETRY, PROVISIONAL_RETRY, TOLERATED_PART};
 use super::{Event, HopBooks, Now, Output, Party, Payment};
 use crate::eip712::{CanonicalSignature, Domain, Signer};
 use crate::key::{CircuitRef, NodeKey};
@@ -127,7 +125,7 @@ impl Account {
         // What was open then has ended, and what was said then may still be on its way.
         account.ended_at = Some(now.mono);
         account.recent = Recent::restore(books.counted);
-        account.circuits.broken = RESTART_SLACK;
+        account.circuits.restarted();
         account
     }
 
@@ -168,6 +166,17 @@ impl Account {
             .saturating_add(since / TOLERATED_PART)
     }
 
+    /// One more circuit. Its rates are what this node chose to authorise, so what may be in flight
+    /// is priced at them.
+    pub(super) fn open(&mut self, circuit: CircuitRef, terms: Terms) -> bool {
+        let flight = in_flight(&terms.rates, terms.service);
+        let opened = self.circuits.open(circuit, terms, flight);
+        if opened {
+            self.circuits.expect(flight);
+        }
+        opened
+    }
+
     pub(super) fn count(&mut self, circuit: &CircuitRef, usage: Usage) {
         let counted = self.circuits.count(circuit, usage);
         self.booked = self.booked.saturating_add(counted.more);
@@ -202,7 +211,7 @@ impl Account {
         self.sequence = statement.sequence;
         self.credit = Some(statement.credit);
         let ended = self.ended(now, statement);
-        let most = |own: Wei| own.saturating_add(self.circuits.residue());
+        let most = |own: Wei| own.saturating_add(self.circuits.missed());
         if self.is_unknown() && ended.is_some_and(|(stated, own)| stated > most(own)) {
             self.ask_to_reopen();
         }
@@ -308,7 +317,8 @@ impl Account {
             return own;
         }
         let gap = own - stated;
-        if gap > self.circuits.residue() {
+        let broken = self.circuits.broken();
+        if gap > self.circuits.residue(broken) {
             return stated;
         }
         // Never below what was signed already; the rest comes when more was carried.
@@ -317,7 +327,7 @@ impl Account {
         self.booked = self.booked.saturating_sub(gap);
         self.agreed = self.booked;
         if gap == whole {
-            self.circuits.broken = 0;
+            self.circuits.agree(broken);
         }
         if gap > 0 {
             let hop = self.hop;

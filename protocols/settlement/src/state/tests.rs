@@ -1,5 +1,7 @@
 //! The books of two sides against each other: by hand for each rule, then at random.
 
+mod attacks;
 mod by_hand;
+mod greedy;
 mod random;
 mod world;

@@ -349,7 +349,7 @@ fn notices_are_said_again_and_come_to_an_end() {
 
 #[test]
 fn s27_prepaying_lets_a_stranger_in() {
-    let mut config = Config::new(domain(), HOP, 0);
+    let mut config = Config::new(domain(), HOP, 0, TERMS.rates);
     config.max_payers = 1;
     let mut world = World::with(config);
     let refusal = world.hop.admit(world.now, payer(), circuit(1), TERMS);
@@ -364,11 +364,10 @@ fn s27_prepaying_lets_a_stranger_in() {
     world.open(1);
     world.hop_says.clear();
     world.carry(1, 1, 1);
-    assert!(
-        world
-            .hop_says
-            .contains(&Event::OverLimit { payer: payer() })
-    );
+    assert!(world.hop_says.contains(&Event::OverLimit {
+        payer: payer(),
+        broke: 0
+    }));
 
     // Money of one for whom there is no room is not forgotten, nor is a debt.
     let other = Address::repeat_byte(9);
@@ -405,7 +404,7 @@ fn a_hop_that_is_asked_takes_out_what_is_paid() {
     world.end(1, 100, 100, true);
     world.round(None);
     world.chain(1, Found::Final(price(100)));
-    let own = Config::new(domain(), NodeKey([0x33; 32]), 0);
+    let own = Config::new(domain(), NodeKey([0x33; 32]), 0, TERMS.rates);
     world.payer = Machine::new(own, Some(Arc::new(Wallet::new(1))));
     world.open(2);
     world.carry(2, 50, 50);

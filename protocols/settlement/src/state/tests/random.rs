@@ -8,6 +8,7 @@ use super::super::*;
 use super::world::*;
 use crate::eip712::CanonicalSignature;
 use crate::message::{PaymentNotice, Receipt, receipt_digest};
+use crate::rates::{RatePack, Service};
 use crate::testing::Wallet;
 
 /// Cells by which the two counters of a circuit differ at most; what the limits allow is more.
@@ -15,7 +16,7 @@ const MOST_APART: u64 = 400;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Open,
+    Open(u8),
     HopCounts(u8, u64),
     PayerCounts(u8, u64),
     EndAtPayer(u8, bool),
@@ -39,7 +40,7 @@ enum Step {
 
 fn honest() -> impl Strategy<Value = Step> {
     prop_oneof![
-        2 => Just(Step::Open),
+        2 => any::<u8>().prop_map(Step::Open),
         4 => (any::<u8>(), 1..300u64).prop_map(|(c, n)| Step::HopCounts(c, n)),
         4 => (any::<u8>(), 1..300u64).prop_map(|(c, n)| Step::PayerCounts(c, n)),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(c, clean)| Step::EndAtPayer(c, clean)),
@@ -67,8 +68,27 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Terms of different circuits: a relay's or an exit's, at the hop's own rates or above them, as
+/// long as the counters are within what it allows at its own.
+fn terms(kind: u8) -> Terms {
+    let times = u64::from(kind / 2 % 4) * 3 + 1;
+    let rates = TERMS.rates;
+    let service = [Service::Routing, Service::Exit][usize::from(kind % 2)];
+    Terms {
+        rates: RatePack {
+            routing_byte: rates.routing_byte * times,
+            routing_package: rates.routing_package * times,
+            exit_byte: rates.exit_byte * times,
+            exit_package: rates.exit_package * times,
+        },
+        service,
+        ..TERMS
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Circuit {
+    kind: u8,
     at_hop: u64,
     at_payer: u64,
     open_at_hop: bool,
@@ -125,10 +145,11 @@ impl Model {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Open => {
+            Step::Open(kind) => {
                 let number = u8::try_from(self.circuits.len() + 1).unwrap();
-                self.world.open(number);
+                self.world.open_on(number, terms(kind));
                 let circuit = Circuit {
+                    kind,
                     open_at_hop: true,
                     open_at_payer: true,
                     ..Circuit::default()
@@ -359,7 +380,8 @@ impl Model {
         let paid = self.transfers.iter().filter(|t| t.included);
         let paid: Wei = paid.map(|t| t.amount).sum();
         let carried = |count: fn(&Circuit) -> u64| -> Wei {
-            self.circuits.values().map(|c| price(count(c))).sum()
+            let cost = |c: &Circuit| terms(c.kind).price(cells(count(c)));
+            self.circuits.values().map(cost).sum()
         };
         if let Some(books) = self.world.hop.payer(&payer()) {
             assert!(books.credited() <= paid, "credited more than was paid");
@@ -397,7 +419,7 @@ impl Model {
     }
 }
 
-fn cases(ordinary: u32) -> ProptestConfig {
+pub(super) fn cases(ordinary: u32) -> ProptestConfig {
     // More where the run is told so, by proptest's own variable.
     let cases = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {

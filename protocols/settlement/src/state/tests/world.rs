@@ -67,11 +67,11 @@ pub(super) fn to_hop() -> Party {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with(Config::new(domain(), HOP, LIMIT))
+        Self::with(Config::new(domain(), HOP, LIMIT, TERMS.rates))
     }
 
     pub(super) fn with(config: Config) -> Self {
-        let own = Config::new(domain(), NodeKey([0x33; 32]), 0);
+        let own = Config::new(domain(), NodeKey([0x33; 32]), 0, TERMS.rates);
         Self {
             hop: Machine::new(config, None),
             payer: Machine::new(own, Some(Arc::new(Wallet::new(1)))),
@@ -116,11 +116,15 @@ impl World {
     }
 
     pub(super) fn open(&mut self, number: u8) {
+        self.open_on(number, TERMS);
+    }
+
+    pub(super) fn open_on(&mut self, number: u8, terms: Terms) {
         self.hop
-            .admit(self.now, payer(), circuit(number), TERMS)
+            .admit(self.now, payer(), circuit(number), terms)
             .unwrap();
         self.payer
-            .open(self.now, HOP, circuit(number), TERMS)
+            .open(self.now, HOP, circuit(number), terms)
             .unwrap();
     }
 
