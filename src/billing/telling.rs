@@ -248,6 +248,13 @@ impl Inner {
             Event::Refused { hop, refusal } => {
                 tracing::debug!(target: "masq::ledger", node = %short(&hop), reason = %refusal.reason, "a message was refused");
             }
+            // The ledger has it; the protocol's account learns of it with the next start.
+            Event::Unbooked { .. } => {
+                tracing::warn!(target: "masq::ledger", "a payment was credited, but there is no room for its payer's account: too many payers have money here");
+            }
+            Event::NoRoom { hop } => {
+                tracing::warn!(target: "masq::ledger", node = %short(&hop), "a hop was paid, but there is no room for its account");
+            }
             Event::Unsigned { error } => {
                 tracing::warn!(target: "masq::ledger", %error, "a receipt was not signed");
             }

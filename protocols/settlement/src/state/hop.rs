@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
 
+use super::accounts::Shelve;
 use super::circuits::{Broken, Circuits, Recent, Terms, in_flight};
 use super::limits::{
     LOOKUP_EVERY, MAX_NOTICES, MAX_OFFERS, MAX_PROVISIONAL, NOTICE_LIFE, REOPEN_EVERY,
@@ -70,6 +71,54 @@ pub(super) struct Account {
     pub(super) touched: Duration,
 }
 
+/// What is kept of an account that nobody uses.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) books: PayerBooks,
+    circuits: Circuits,
+    touched: Duration,
+}
+
+impl Shelve for Account {
+    type Kept = Kept;
+
+    /// A notice is forgotten: what it announces is found on the chain without it.
+    fn put_by(self) -> Kept {
+        Kept {
+            books: self.books(),
+            circuits: self.circuits,
+            touched: self.touched,
+        }
+    }
+
+    fn take_up(kept: Kept) -> Self {
+        let Kept {
+            books,
+            circuits,
+            touched,
+        } = kept;
+        let rates = RatePack::default();
+        let mut account = Self::new(books.payer, books.epoch, books.limit, &rates);
+        account.circuits = circuits;
+        account.touched = touched;
+        account.with_books(books)
+    }
+
+    fn in_use(&self) -> bool {
+        !self.circuits.is_empty() || self.linked
+    }
+
+    fn holds_money(&self) -> bool {
+        let paid = self.final_credit > 0 || !self.provisional.is_empty();
+        let settled = self.booked == self.final_credit && self.provisional.is_empty();
+        paid && !settled
+    }
+
+    fn touched(&self) -> Duration {
+        self.touched
+    }
+}
+
 impl Account {
     /// `rates` are this node's own.
     pub(super) fn new(payer: Address, epoch: u32, limit: Wei, rates: &RatePack) -> Self {
@@ -104,17 +153,21 @@ impl Account {
     /// Takes up an account from the store.
     pub(super) fn restore(books: PayerBooks, rates: &RatePack) -> Self {
         let mut account = Self::new(books.payer, books.epoch, books.limit, rates);
-        account.base = books.base.min(books.booked);
-        account.booked = books.booked;
-        account.sequence = books.sequence;
-        account.signed = books.signed;
-        account.written_off = books.written_off;
-        account.final_credit = books.final_credit;
-        let provisional = books.provisional.into_iter().take(MAX_PROVISIONAL);
-        account.provisional = provisional.collect();
-        account.recent = Recent::restore(books.counted);
         account.circuits.restarted();
-        account
+        account.with_books(books)
+    }
+
+    fn with_books(mut self, books: PayerBooks) -> Self {
+        self.base = books.base.min(books.booked);
+        self.booked = books.booked;
+        self.sequence = books.sequence;
+        self.signed = books.signed;
+        self.written_off = books.written_off;
+        self.final_credit = books.final_credit;
+        let provisional = books.provisional.into_iter().take(MAX_PROVISIONAL);
+        self.provisional = provisional.collect();
+        self.recent = Recent::restore(books.counted);
+        self
     }
 
     pub(super) fn payer(&self) -> Address {
@@ -135,15 +188,6 @@ impl Account {
             counted: self.recent.list(),
             limit: self.limit,
         }
-    }
-
-    /// No money is lost when it is forgotten. (A notice is none: what it announces is found on
-    /// the chain without it.)
-    pub(super) fn is_settled(&self) -> bool {
-        self.circuits.is_empty()
-            && self.booked == self.final_credit
-            && self.provisional.is_empty()
-            && !self.linked
     }
 
     fn total(&self) -> Wei {

@@ -21,11 +21,17 @@ pub const TOLERATED_PART: u128 = 100;
 /// were open then broke, and up to a second of usage was not stored. Guess.
 pub const RESTART_SLACK: u32 = 4;
 
-/// Accounts of payers that a hop holds by default. About 1 KiB each.
+/// Accounts of payers in use at a hop by default. About 1 KiB each.
 pub const MAX_PAYERS: usize = 4096;
 
-/// Accounts of hops that a payer holds by default. About 1 KiB each.
+/// … and those that are put by: as many as the ledger has room for. About 400 bytes each.
+pub const SHELVED_PAYERS: usize = 100_000;
+
+/// Accounts of hops in use at a payer by default. About 1 KiB each.
 pub const MAX_HOPS: usize = 4096;
+
+/// … and those that are put by: as many as the ledger has room for. About 400 bytes each.
+pub const SHELVED_HOPS: usize = 65_536;
 
 /// Open circuits of one account; as many as one link carries.
 pub const MAX_CIRCUITS: usize = 256;

@@ -5,8 +5,10 @@
 //! nothing more, then [`Machine::poll_timeout`]. Nothing here waits, and time is told.
 //!
 //! Amounts are kept per account: at the hop by payer, at the payer by hop. An account is opened
-//! with the first circuit (or the first payment), and forgotten only when it is settled and room
-//! is needed. The host stores accounts ([`Machine::take_changed`]) and restores them.
+//! with the first circuit (or the first payment). When room is needed the one that was used
+//! longest ago is put by, and taken up again as it was when its other side comes back; an account
+//! is forgotten only where far too many are put by and there is no money in it. The host stores
+//! accounts ([`Machine::take_changed`]), whether in use or put by, and restores them at its start.
 
 mod accounts;
 mod circuits;
@@ -74,10 +76,14 @@ pub struct Config {
     /// What this node itself asks for: what circuits may have in flight is priced at it, so that
     /// no payer says how much it need not acknowledge. Zeros at a node that nobody pays.
     pub rates: RatePack,
-    /// Accounts of payers (default [`limits::MAX_PAYERS`]).
+    /// Accounts of payers in use (default [`limits::MAX_PAYERS`]).
     pub max_payers: usize,
-    /// Accounts of hops (default [`limits::MAX_HOPS`]).
+    /// … and put by (default [`limits::SHELVED_PAYERS`]).
+    pub shelved_payers: usize,
+    /// Accounts of hops in use (default [`limits::MAX_HOPS`]).
     pub max_hops: usize,
+    /// … and put by (default [`limits::SHELVED_HOPS`]).
+    pub shelved_hops: usize,
 }
 
 impl Config {
@@ -89,7 +95,9 @@ impl Config {
             start_limit,
             rates,
             max_payers: limits::MAX_PAYERS,
+            shelved_payers: limits::SHELVED_PAYERS,
             max_hops: limits::MAX_HOPS,
+            shelved_hops: limits::SHELVED_HOPS,
         }
     }
 }
@@ -247,8 +255,8 @@ impl Machine {
     /// Empty books. Without a signer the node owes nobody: [`Machine::open`] is not to be used.
     pub fn new(config: Config, signer: Option<Arc<dyn Signer>>) -> Self {
         Self {
-            payers: Accounts::new(config.max_payers),
-            hops: Accounts::new(config.max_hops),
+            payers: Accounts::new(config.max_payers, config.shelved_payers),
+            hops: Accounts::new(config.max_hops, config.shelved_hops),
             config,
             signer,
             last_epoch: 0,
@@ -261,11 +269,13 @@ impl Machine {
     /// Takes up a payer's account from the store, before anything else is said of it.
     ///
     /// # Errors
-    /// [`Full`]; the store keeps it.
+    /// [`Full`], where there are too many that hold money; the store keeps it.
     pub fn restore_payer(&mut self, books: PayerBooks) -> Result<(), Full> {
         self.last_epoch = self.last_epoch.max(books.epoch);
         let account = hop::Account::restore(books, &self.config.rates);
-        self.payers.insert(account.payer(), account)
+        let restored = self.payers.restore(account.payer(), account);
+        self.note_gone();
+        restored
     }
 
     /// Takes up a hop's account from the store, before anything else is said of it.
@@ -274,19 +284,29 @@ impl Machine {
     /// [`Full`]; the store keeps it.
     pub fn restore_hop(&mut self, now: Now, books: HopBooks) -> Result<(), Full> {
         let hop = books.hop;
-        self.hops.insert(hop, payer::Account::restore(now, books))?;
+        let restored = self.hops.restore(hop, payer::Account::restore(now, books));
+        self.note_gone();
+        restored?;
         self.finish(now, Party::Hop(hop), Vec::new());
         Ok(())
     }
 
     /// What a payer owes.
     pub fn payer(&self, payer: &Address) -> Option<PayerBooks> {
-        self.payers.get(payer).map(hop::Account::books)
+        let put_by = || self.payers.kept(payer).map(|kept| kept.books.clone());
+        self.payers
+            .get(payer)
+            .map(hop::Account::books)
+            .or_else(put_by)
     }
 
     /// What a hop is owed.
     pub fn hop(&self, hop: &NodeKey) -> Option<HopBooks> {
-        self.hops.get(hop).map(payer::Account::books)
+        let put_by = || self.hops.kept(hop).map(|kept| kept.books.clone());
+        self.hops
+            .get(hop)
+            .map(payer::Account::books)
+            .or_else(put_by)
     }
 
     /// Accounts that have changed since this was last asked: to be stored, or, where there is
@@ -308,7 +328,9 @@ impl Machine {
         terms: Terms,
     ) -> Result<(), Refusal> {
         let rates = self.config.rates;
-        let account = self.payer_account(now, payer).ok_or(Reason::NoRoom)?;
+        let account = self
+            .payer_account(now, payer, false)
+            .ok_or(Reason::NoRoom)?;
         let admitted = account.admit(circuit, terms, &rates);
         self.finish(now, Party::Payer(payer), Vec::new());
         admitted
@@ -325,7 +347,7 @@ impl Machine {
         circuit: CircuitRef,
         terms: Terms,
     ) -> Result<(), Full> {
-        let account = self.hop_account(hop).ok_or(Full)?;
+        let account = self.hop_account(hop, false).ok_or(Full)?;
         account.touched = now.mono;
         let opened = account.open(circuit, terms);
         self.finish(now, Party::Hop(hop), Vec::new());
@@ -352,18 +374,19 @@ impl Machine {
 
     fn handle_payer(&mut self, now: Now, payer: Address, input: Input, out: &mut Vec<Output>) {
         let (domain, node) = (self.config.domain, self.config.node);
-        let brings = match input {
-            Input::Chain { found, .. } => {
-                matches!(found, Found::Provisional(_) | Found::Final(_))
+        let account = match input {
+            Input::Chain {
+                found: Found::Provisional(_) | Found::Final(_),
+                ..
+            } => self.payer_account(now, payer, true),
+            Input::Limit { .. } | Input::Heard { .. } | Input::Linked { up: true, .. } => {
+                self.payer_account(now, payer, false)
             }
-            Input::Limit { .. } | Input::Heard { .. } => true,
-            Input::Linked { up, .. } => up,
-            _ => false,
-        };
-        let account = if brings {
-            self.payer_account(now, payer)
-        } else {
-            self.payers.get_mut(&payer)
+            Input::Chain { .. } if self.payers.knows(&payer) => {
+                self.payer_account(now, payer, false)
+            }
+            // What has no circuit or link has none to be counted or taken down.
+            _ => self.payers.get_mut(&payer),
         };
         let Some(account) = account else {
             if let Input::Chain { found, .. } = input {
@@ -397,8 +420,11 @@ impl Machine {
 
     fn handle_hop(&mut self, now: Now, hop: NodeKey, input: Input, out: &mut Vec<Output>) {
         let account = match input {
+            Input::Paid { .. } => self.hop_account(hop, true),
             // A node that was never used may say what it likes.
-            Input::Paid { .. } => self.hop_account(hop),
+            Input::Heard { .. } | Input::Ask { .. } if self.hops.knows(&hop) => {
+                self.hop_account(hop, false)
+            }
             _ => self.hops.get_mut(&hop),
         };
         let Some(account) = account else {
@@ -437,15 +463,16 @@ impl Machine {
     pub fn say(&mut self, now: Now, to: &Party, circuit: Option<&CircuitRef>) -> Option<Message> {
         let mut out = Vec::new();
         let said = match to {
-            Party::Payer(payer) => {
-                let account = self.payers.get_mut(payer);
+            Party::Payer(payer) if self.payers.knows(payer) => {
+                let account = self.payer_account(now, *payer, false);
                 account.map(|a| a.say(now, circuit, &mut out))
             }
-            Party::Hop(hop) => {
-                let signer = self.signer.as_deref();
-                let account = self.hops.get_mut(hop);
-                account.and_then(|a| a.say(now, &self.config.domain, signer, &mut out))
+            Party::Hop(hop) if self.hops.knows(hop) => {
+                let (domain, signer) = (self.config.domain, self.signer.clone());
+                let account = self.hop_account(*hop, false);
+                account.and_then(|a| a.say(now, &domain, signer.as_deref(), &mut out))
             }
+            Party::Payer(_) | Party::Hop(_) => None,
         };
         self.finish(now, *to, out);
         said
@@ -487,11 +514,14 @@ impl Machine {
         let (known, due) = match &party {
             Party::Payer(payer) => {
                 let account = self.payers.get(payer);
-                (account.is_some(), account.and_then(hop::Account::due))
+                (
+                    self.payers.knows(payer),
+                    account.and_then(hop::Account::due),
+                )
             }
             Party::Hop(hop) => {
                 let account = self.hops.get(hop);
-                (account.is_some(), account.and_then(payer::Account::due))
+                (self.hops.knows(hop), account.and_then(payer::Account::due))
             }
         };
         // What is due already has been tried, and waits for an occasion to be said.
@@ -501,14 +531,14 @@ impl Machine {
         }
     }
 
-    fn payer_account(&mut self, now: Now, payer: Address) -> Option<&mut hop::Account> {
-        if self.payers.get(&payer).is_none() {
-            let gone = self
-                .payers
-                .make_room(hop::Account::is_settled, |a| a.touched)?;
-            if let Some(gone) = gone {
-                self.forget(Party::Payer(gone));
-            }
+    /// A payer's account, a new one or one that is taken up again if it must be.
+    fn payer_account(
+        &mut self,
+        now: Now,
+        payer: Address,
+        brings_money: bool,
+    ) -> Option<&mut hop::Account> {
+        if !self.payers.knows(&payer) {
             let epoch = u32::try_from(now.unix).unwrap_or(u32::MAX);
             self.last_epoch = self.last_epoch.saturating_add(1).max(epoch);
             let account = hop::Account::new(
@@ -517,28 +547,44 @@ impl Machine {
                 self.config.start_limit,
                 &self.config.rates,
             );
-            self.payers.insert(payer, account).ok()?;
+            let added = self.payers.add(payer, account, brings_money);
+            self.note_gone();
+            added.ok()?;
+        }
+        if self.payers.get(&payer).is_none() {
+            self.payers.recall(&payer, brings_money)?;
+            self.note_gone();
         }
         let account = self.payers.get_mut(&payer)?;
         account.touched = now.mono;
         Some(account)
     }
 
-    fn hop_account(&mut self, hop: NodeKey) -> Option<&mut payer::Account> {
+    /// A hop's account, likewise.
+    fn hop_account(&mut self, hop: NodeKey, brings_money: bool) -> Option<&mut payer::Account> {
+        if !self.hops.knows(&hop) {
+            let added = self.hops.add(hop, payer::Account::new(hop), brings_money);
+            self.note_gone();
+            added.ok()?;
+        }
         if self.hops.get(&hop).is_none() {
-            let gone = self
-                .hops
-                .make_room(payer::Account::is_settled, |a| a.touched)?;
-            if let Some(gone) = gone {
-                self.forget(Party::Hop(gone));
-            }
-            self.hops.insert(hop, payer::Account::new(hop)).ok()?;
+            self.hops.recall(&hop, brings_money)?;
+            self.note_gone();
         }
         self.hops.get_mut(&hop)
     }
 
-    fn forget(&mut self, party: Party) {
-        self.timers.set(party, None);
-        self.changed.insert(party);
+    /// Nothing wakes what was put by; what was forgotten is forgotten in the store as well.
+    fn note_gone(&mut self) {
+        let (payers, hops) = (self.payers.take_gone(), self.hops.take_gone());
+        let put_by = payers.put_by.into_iter().map(Party::Payer);
+        for party in put_by.chain(hops.put_by.into_iter().map(Party::Hop)) {
+            self.timers.set(party, None);
+        }
+        let forgotten = payers.forgotten.into_iter().map(Party::Payer);
+        for party in forgotten.chain(hops.forgotten.into_iter().map(Party::Hop)) {
+            self.timers.set(party, None);
+            self.changed.insert(party);
+        }
     }
 }

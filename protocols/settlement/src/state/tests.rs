@@ -4,4 +4,5 @@ mod attacks;
 mod by_hand;
 mod greedy;
 mod random;
+mod room;
 mod world;

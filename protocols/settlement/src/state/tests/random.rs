@@ -30,6 +30,8 @@ enum Step {
     Reorganise(u8),
     Finalise(u8),
     Pass(u8),
+    /// Somebody else needs the room that there is, at both sides.
+    Others,
     // Lies, and forgetting.
     InflatedStatement(u64),
     ForgedReceipt(u64, bool),
@@ -54,6 +56,7 @@ fn honest() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Reorganise),
         1 => any::<u8>().prop_map(Step::Finalise),
         1 => (1..100u8).prop_map(Step::Pass),
+        1 => Just(Step::Others),
     ]
 }
 
@@ -121,7 +124,7 @@ fn pick(index: u8, len: usize) -> Option<usize> {
 impl Model {
     fn new() -> Self {
         Self {
-            world: World::new(),
+            world: World::cramped(),
             circuits: BTreeMap::new(),
             transfers: Vec::new(),
             net: Vec::new(),
@@ -202,6 +205,29 @@ impl Model {
                 // What takes longer is lost with the circuit that carries it.
                 self.net
                     .retain(|(.., since)| now - *since <= limits::MESSAGE_LIFE);
+            }
+            Step::Others => {
+                let now = self.world.now;
+                let other = super::room::wallet(1);
+                let one = circuit(1);
+                // There is none while the account is in use.
+                if self.world.hop.admit(now, other, one, TERMS).is_ok() {
+                    self.world.hop_does(Input::Ended {
+                        who: Party::Payer(other),
+                        circuit: one,
+                        usage: Usage::default(),
+                        clean: true,
+                    });
+                }
+                let other = NodeKey([0x55; 32]);
+                if self.world.payer.open(now, other, one, TERMS).is_ok() {
+                    self.world.payer_does(Input::Ended {
+                        who: Party::Hop(other),
+                        circuit: one,
+                        usage: Usage::default(),
+                        clean: true,
+                    });
+                }
             }
             Step::InflatedStatement(_)
             | Step::ForgedReceipt(..)
@@ -353,7 +379,7 @@ impl Model {
             }
             Step::RestartHop => {
                 if let Some(books) = self.world.hop.payer(&payer()) {
-                    self.world.hop = World::new().hop;
+                    self.world.hop = World::cramped().hop;
                     self.world.hop.restore_payer(books).unwrap();
                     self.circuits.values_mut().for_each(|c| {
                         c.open_at_hop = false;
@@ -363,7 +389,7 @@ impl Model {
             }
             Step::RestartPayer => {
                 if let Some(books) = self.world.payer.hop(&HOP) {
-                    self.world.payer = World::new().payer;
+                    self.world.payer = World::cramped().payer;
                     self.world.payer.restore_hop(self.world.now, books).unwrap();
                     self.circuits.values_mut().for_each(|c| {
                         c.open_at_payer = false;

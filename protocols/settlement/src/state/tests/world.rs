@@ -86,6 +86,20 @@ impl World {
         }
     }
 
+    /// With room for one account in use at each side.
+    pub(super) fn cramped() -> Self {
+        let mut world = Self::new();
+        let config = |machine: &Machine| {
+            let mut config = machine.config.clone();
+            (config.max_payers, config.max_hops) = (1, 1);
+            config
+        };
+        world.hop = Machine::new(config(&world.hop), None);
+        let signer = Arc::new(Wallet::new(1));
+        world.payer = Machine::new(config(&world.payer), Some(signer));
+        world
+    }
+
     pub(super) fn pass(&mut self, seconds: u64) {
         self.now.mono += Duration::from_secs(seconds);
         self.now.unix += seconds;
