@@ -39,6 +39,7 @@ use masq_cores::host::{Asked, Gate, PaidHop, Payer, Paying, Refused, Served, Unp
 use masq_gossip::RatePack;
 use masq_settlement::state::Found;
 use masq_settlement::{Domain, NodeKey, Refusal, Settlement, Signer};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::api::Happened;
@@ -105,6 +106,8 @@ struct Inner {
     open: Mutex<Open>,
     /// Transfers to this node that the chain shows, as far as they are of interest.
     seen: Mutex<HashMap<(Address, B256), Found>>,
+    /// Makes this node look for payments soon.
+    look: mpsc::Sender<()>,
     refusals: Mutex<VecDeque<Refusing>>,
     /// By which wallet the last circuit was paid that came from each of these neighbours.
     payers: Mutex<BTreeMap<masq_cores::NodeKey, Option<Address>>>,

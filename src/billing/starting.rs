@@ -8,6 +8,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, Bytes};
 use masq_settlement::state::{Config as MachineConfig, Found, Machine};
 use masq_settlement::{Domain, NodeKey, SIGNATURE_LEN, Settlement, SignError, Signer};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::restore::{self, Transfers};
@@ -169,6 +170,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
         funds_every: FUNDS_EVERY,
         beside: Some(Arc::new(Accounts(settlement.clone()))),
     })?;
+    let (look, wishes) = mpsc::channel(1);
     let inner = Arc::new_cyclic(|this| Inner {
         this: this.clone(),
         me,
@@ -185,6 +187,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
         prices: OnceLock::new(),
         open: Mutex::default(),
         seen: Mutex::new(seen),
+        look,
         refusals: Mutex::default(),
         payers: Mutex::default(),
         happened: Mutex::default(),
@@ -192,6 +195,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
     let billing = Billing(inner);
     billing.keep_booking();
     billing.keep_listening();
+    billing.keep_looking(wishes);
     billing.keep_prepaying();
     Ok((billing, task))
 }

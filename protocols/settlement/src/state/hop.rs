@@ -8,10 +8,11 @@ use alloy_primitives::{Address, B256};
 use super::accounts::Shelve;
 use super::circuits::{Broken, Circuits, Recent, Terms, in_flight};
 use super::limits::{
-    LOOKUP_EVERY, MAX_NOTICES, MAX_OFFERS, MAX_PROVISIONAL, NOTICE_LIFE, REOPEN_EVERY,
+    LOOKUP_EVERY, LOOKUP_MOST, MAX_NOTICES, MAX_OFFERS, MAX_PROVISIONAL, NOTICE_LIFE, REOPEN_EVERY,
     STATEMENT_EVERY, TOLERATED_PART,
 };
 use super::{Event, Found, Now, Output, Party, PayerBooks, ReceiptFault};
+use crate::bucket::TokenBucket;
 use crate::eip712::Domain;
 use crate::key::{CircuitRef, NodeKey};
 use crate::message::{
@@ -36,6 +37,8 @@ struct Notice {
     amount: Wei,
     since: Duration,
     look_at: Duration,
+    /// How long after that to look again.
+    pause: Duration,
     state: PaymentState,
     credited: Wei,
     unanswered: bool,
@@ -269,6 +272,7 @@ impl Account {
         now: Now,
         message: Message,
         (domain, me): (&Domain, &NodeKey),
+        strangers: &mut TokenBucket,
         out: &mut Vec<Output>,
     ) {
         match message {
@@ -280,7 +284,7 @@ impl Account {
                     out.push(Output::Event(Event::BadReceipt { payer, fault }));
                 }
             }
-            Message::Notice(notice) => self.take_notice(now, notice, out),
+            Message::Notice(notice) => self.take_notice(now, notice, strangers, out),
             Message::Question(Question::Reopen) => self.reopen(now),
             // Whatever is said, the answer is a statement.
             Message::Question(Question::Statement)
@@ -387,7 +391,19 @@ impl Account {
         }
     }
 
-    fn take_notice(&mut self, now: Now, notice: PaymentNotice, out: &mut Vec<Output>) {
+    /// Whether to look for a payment now. Who has paid before may always have it looked for; for
+    /// all others together there is so much time.
+    fn may_look(&self, now: Now, strangers: &mut TokenBucket) -> bool {
+        self.final_credit > 0 || strangers.take(now.mono)
+    }
+
+    fn take_notice(
+        &mut self,
+        now: Now,
+        notice: PaymentNotice,
+        strangers: &mut TokenBucket,
+        out: &mut Vec<Output>,
+    ) {
         let transaction = notice.transaction;
         if let Some(known) = self.notices.get_mut(&transaction) {
             known.unanswered = true;
@@ -408,6 +424,7 @@ impl Account {
                 amount: notice.amount,
                 since: now.mono,
                 look_at: now.mono + LOOKUP_EVERY,
+                pause: LOOKUP_EVERY * 2,
                 state,
                 // That it was counted is remembered, how much it was is not.
                 credited: if state == PaymentState::Final {
@@ -418,7 +435,7 @@ impl Account {
                 unanswered: true,
             },
         );
-        if state == PaymentState::Unknown {
+        if state == PaymentState::Unknown && self.may_look(now, strangers) {
             let payer = self.payer;
             out.push(Output::LookUp { payer, transaction });
         }
@@ -598,14 +615,26 @@ impl Account {
         notices.chain(statement).min()
     }
 
-    pub(super) fn on_timeout(&mut self, now: Now, out: &mut Vec<Output>) {
+    pub(super) fn on_timeout(
+        &mut self,
+        now: Now,
+        strangers: &mut TokenBucket,
+        out: &mut Vec<Output>,
+    ) {
         let payer = self.payer;
         self.notices
             .retain(|_, n| now.mono < n.since.saturating_add(NOTICE_LIFE));
+        let mut due = Vec::new();
         for (transaction, notice) in &mut self.notices {
             if notice.look_at <= now.mono {
-                notice.look_at = now.mono + LOOKUP_EVERY;
-                let transaction = *transaction;
+                // Also where nobody looks: whoever is many must not crowd out others for long.
+                notice.look_at = now.mono + notice.pause;
+                notice.pause = (notice.pause * 2).min(LOOKUP_MOST);
+                due.push(*transaction);
+            }
+        }
+        for transaction in due {
+            if self.may_look(now, strangers) {
                 out.push(Output::LookUp { payer, transaction });
             }
         }

@@ -48,8 +48,19 @@ pub const RECENT: usize = 64;
 /// Statements that a receipt may still answer, per account. Guess: one a round and circuit.
 pub const MAX_OFFERS: usize = 32;
 
-/// How often a hop looks for an announced payment.
+/// When a hop looks for an announced payment again; twice as long after each look. The chain tells
+/// of payments without being asked: looking makes it sooner.
 pub const LOOKUP_EVERY: Duration = Duration::from_secs(5);
+
+/// … and no longer than that. Guess: some thirty looks in the life of a notice.
+pub const LOOKUP_MOST: Duration = Duration::from_secs(5 * 60);
+
+/// Looks at once for payments of payers that have never paid, all together. Guess: newcomers that
+/// prepay at the same moment are few.
+pub const STRANGERS_LOOKUPS: u32 = 16;
+
+/// … and one more in this time.
+pub const STRANGERS_LOOKUP_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a hop goes on looking: several times the time to finality of the slowest chain.
 pub const NOTICE_LIFE: Duration = Duration::from_secs(2 * 60 * 60);

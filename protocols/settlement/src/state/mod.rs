@@ -29,6 +29,7 @@ use alloy_primitives::{Address, B256};
 use self::accounts::{Accounts, Timers};
 pub use self::circuits::Terms;
 pub use self::event::{Event, HopBooks, PayerBooks, ReceiptFault};
+use crate::bucket::TokenBucket;
 use crate::eip712::{Domain, Signer};
 use crate::key::{CircuitRef, NodeKey};
 use crate::message::Message;
@@ -224,6 +225,13 @@ impl fmt::Debug for Output {
     }
 }
 
+/// An account as it is stored.
+#[derive(PartialEq, Eq)]
+enum Stored {
+    Payer(PayerBooks),
+    Hop(HopBooks),
+}
+
 /// There is no room for another account, or for another circuit in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no room for another account or circuit")]
@@ -240,6 +248,8 @@ pub struct Machine {
     outputs: VecDeque<Output>,
     timers: Timers,
     changed: BTreeSet<Party>,
+    /// Looks for payments of payers that have never paid.
+    strangers: TokenBucket,
 }
 
 impl fmt::Debug for Machine {
@@ -263,6 +273,11 @@ impl Machine {
             outputs: VecDeque::new(),
             timers: Timers::default(),
             changed: BTreeSet::new(),
+            strangers: TokenBucket::new(
+                limits::STRANGERS_LOOKUPS,
+                limits::STRANGERS_LOOKUP_EVERY,
+                Duration::ZERO,
+            ),
         }
     }
 
@@ -287,7 +302,7 @@ impl Machine {
         let restored = self.hops.restore(hop, payer::Account::restore(now, books));
         self.note_gone();
         restored?;
-        self.finish(now, Party::Hop(hop), Vec::new());
+        self.finish(now, Party::Hop(hop), Vec::new(), true);
         Ok(())
     }
 
@@ -332,7 +347,7 @@ impl Machine {
             .payer_account(now, payer, false)
             .ok_or(Reason::NoRoom)?;
         let admitted = account.admit(circuit, terms, &rates);
-        self.finish(now, Party::Payer(payer), Vec::new());
+        self.finish(now, Party::Payer(payer), Vec::new(), true);
         admitted
     }
 
@@ -350,7 +365,7 @@ impl Machine {
         let account = self.hop_account(hop, false).ok_or(Full)?;
         account.touched = now.mono;
         let opened = account.open(circuit, terms);
-        self.finish(now, Party::Hop(hop), Vec::new());
+        self.finish(now, Party::Hop(hop), Vec::new(), true);
         opened.then_some(()).ok_or(Full)
     }
 
@@ -365,15 +380,33 @@ impl Machine {
             Input::Limit { payer, .. } | Input::Chain { payer, .. } => Party::Payer(payer),
             Input::Paid { hop, .. } | Input::Ask { hop } => Party::Hop(hop),
         };
+        let before = self.stored(&who, &input);
         match who {
             Party::Payer(payer) => self.handle_payer(now, payer, input, &mut out),
             Party::Hop(hop) => self.handle_hop(now, hop, input, &mut out),
         }
-        self.finish(now, who, out);
+        let same = before.is_some() && before == self.stored(&who, &input);
+        self.finish(now, who, out, !same);
+    }
+
+    /// What is stored of an account, where an input may well leave it as it is. Counters nearly
+    /// always change it, and come often: they are not looked at.
+    fn stored(&self, who: &Party, input: &Input) -> Option<Stored> {
+        match (who, input) {
+            (_, Input::Carried { .. } | Input::Ended { .. }) => None,
+            (Party::Payer(payer), _) => self.payer(payer).map(Stored::Payer),
+            (Party::Hop(hop), _) => {
+                let books = self.hop(hop)?;
+                // Not stored.
+                let credit = None;
+                Some(Stored::Hop(HopBooks { credit, ..books }))
+            }
+        }
     }
 
     fn handle_payer(&mut self, now: Now, payer: Address, input: Input, out: &mut Vec<Output>) {
         let (domain, node) = (self.config.domain, self.config.node);
+        let mut strangers = self.strangers.clone();
         let account = match input {
             Input::Chain {
                 found: Found::Provisional(_) | Found::Final(_),
@@ -406,7 +439,9 @@ impl Machine {
                 account.count(&circuit, usage, out);
                 account.circuits.end(&circuit, clean);
             }
-            Input::Heard { message, .. } => account.hear(now, message, (&domain, &node), out),
+            Input::Heard { message, .. } => {
+                account.hear(now, message, (&domain, &node), &mut strangers, out);
+            }
             Input::Limit { limit, .. } => account.set_limit(limit),
             Input::Chain {
                 transaction, found, ..
@@ -415,6 +450,7 @@ impl Machine {
             Input::Paid { .. } | Input::Ask { .. } => {}
         }
         let epoch = account.epoch();
+        self.strangers = strangers;
         self.last_epoch = self.last_epoch.max(epoch);
     }
 
@@ -474,7 +510,7 @@ impl Machine {
             }
             Party::Payer(_) | Party::Hop(_) => None,
         };
-        self.finish(now, *to, out);
+        self.finish(now, *to, out, true);
         said
     }
 
@@ -495,7 +531,7 @@ impl Machine {
             match &party {
                 Party::Payer(payer) => {
                     if let Some(account) = self.payers.get_mut(payer) {
-                        account.on_timeout(now, &mut out);
+                        account.on_timeout(now, &mut self.strangers, &mut out);
                     }
                 }
                 Party::Hop(hop) => {
@@ -504,12 +540,13 @@ impl Machine {
                     }
                 }
             }
-            self.finish(now, party, out);
+            // Notices and what is to be said are not stored.
+            self.finish(now, party, out, false);
         }
     }
 
     /// After anything was done to an account.
-    fn finish(&mut self, now: Now, party: Party, out: Vec<Output>) {
+    fn finish(&mut self, now: Now, party: Party, out: Vec<Output>, changed: bool) {
         self.outputs.extend(out);
         let (known, due) = match &party {
             Party::Payer(payer) => {
@@ -526,7 +563,7 @@ impl Machine {
         };
         // What is due already has been tried, and waits for an occasion to be said.
         self.timers.set(party, due.filter(|due| *due > now.mono));
-        if known {
+        if known && changed {
             self.changed.insert(party);
         }
     }

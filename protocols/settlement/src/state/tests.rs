@@ -3,6 +3,7 @@
 mod attacks;
 mod by_hand;
 mod greedy;
+mod notices;
 mod random;
 mod room;
 mod world;
