@@ -39,6 +39,7 @@ use masq_cores::host::{Asked, Gate, PaidHop, Payer, Paying, Refused, Served, Unp
 use masq_gossip::RatePack;
 use masq_settlement::state::Found;
 use masq_settlement::{Domain, NodeKey, Refusal, Settlement, Signer};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::api::Happened;
@@ -113,6 +114,8 @@ struct Inner {
     open: Mutex<Open>,
     /// Transfers to this node that the chain shows, as far as they are of interest.
     seen: Mutex<HashMap<(Address, B256), Found>>,
+    /// Makes this node look for payments soon.
+    look: mpsc::Sender<()>,
     refusals: Mutex<VecDeque<Refusing>>,
     /// By which wallet the last circuit was paid that came from each of these neighbours.
     payers: Mutex<BTreeMap<masq_cores::NodeKey, Option<Address>>>,
@@ -192,9 +195,9 @@ impl Inner {
         let why = map::in_words(&refusal);
         self.note(format!(
             "Node {} refused to serve: {why}.",
-            masq_gossip::NodeKey::from(hop.0).short()
+            telling::short(&hop)
         ));
-        tracing::info!(hop = ?hop, reason = %refusal.reason, "a hop refuses to serve");
+        tracing::info!(node = %telling::short(&hop), reason = %refusal.reason, "a hop refuses to serve");
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         refusals.retain(|known| known.node != hop.0);
         refusals.push_front(Refusing {

@@ -208,6 +208,18 @@ impl Serving {
         self.payer == *payer && self.circuit == *circuit
     }
 
+    /// Whether this payer pays for it.
+    pub(super) fn is_by(&self, payer: &Address) -> bool {
+        self.payer == *payer
+    }
+
+    /// Ends it, because its payer's credit is used up.
+    pub(super) fn end_over_limit(&self) {
+        if let Some(running) = &self.state().running {
+            running.end(refused(Reason::OverLimit.into()));
+        }
+    }
+
     /// Ends it, because it has come to cost more than its authorisation allows.
     pub(super) fn end_over_spend(&self) {
         if let Some(running) = &self.state().running {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, Bytes};
 use masq_settlement::state::{Config as MachineConfig, Found, Machine};
 use masq_settlement::{Domain, NodeKey, SIGNATURE_LEN, Settlement, SignError, Signer};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::restore::{self, Transfers};
@@ -124,7 +125,12 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
     let me = NodeKey(start.node);
     let signer = start.consuming.clone().map(Wallet);
     let signer: Option<Arc<dyn Signer>> = signer.map(|wallet| Arc::new(wallet) as _);
-    let config = MachineConfig::new(domain, me, start.terms.limits.first);
+    let config = MachineConfig::new(
+        domain,
+        me,
+        start.terms.limits.first,
+        map::rates(&start.terms.rates),
+    );
     let mut machine = Machine::new(config, signer.clone());
     let clock = masq_settlement::shared::system_clock();
     restore::accounts(
@@ -165,6 +171,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
         funds_every: FUNDS_EVERY,
         beside: Some(Arc::new(Accounts(settlement.clone()))),
     })?;
+    let (look, wishes) = mpsc::channel(1);
     let inner = Arc::new_cyclic(|this| Inner {
         this: this.clone(),
         me,
@@ -182,6 +189,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
         disputed: OnceLock::new(),
         open: Mutex::default(),
         seen: Mutex::new(seen),
+        look,
         refusals: Mutex::default(),
         payers: Mutex::default(),
         happened: Mutex::default(),
@@ -189,6 +197,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
     let billing = Billing(inner);
     billing.keep_booking();
     billing.keep_listening();
+    billing.keep_looking(wishes);
     billing.keep_prepaying();
     Ok((billing, task))
 }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
 use masq_settlement::state::{Event, Found, Input, Output, Payment};
 use masq_settlement::{NodeKey, Reason, Wei};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::{Billing, Inner};
 use crate::chain::driver::MoneyEvent;
@@ -17,6 +20,9 @@ use crate::routing::Dispute;
 /// Transfers whose state is remembered for questions about them. Guess: far more than are under
 /// way at a time.
 pub(super) const MAX_SEEN: usize = 4_096;
+/// How long after payers' words made this node look at the chain they do so again. Guess: about a
+/// block; it looks by itself as well.
+const LOOKS_APART: Duration = Duration::from_secs(5);
 
 impl Billing {
     /// What the settlement protocol wants, or has to tell.
@@ -27,6 +33,22 @@ impl Billing {
             // The behaviour speaks over links, circuits over their report rounds.
             Output::Speak(_) => {}
         }
+    }
+
+    /// Looks for payments when somebody says that he has paid, however many say so.
+    pub(super) fn keep_looking(&self, wishes: mpsc::Receiver<()>) {
+        let weak = Arc::downgrade(&self.0);
+        let look = move || {
+            let money = weak.upgrade().map(|inner| inner.money.clone());
+            async move {
+                match money {
+                    // It may have ended; then nobody is served any more.
+                    Some(money) => money.look_for_payments().await.is_ok(),
+                    None => false,
+                }
+            }
+        };
+        tokio::spawn(keep_looking(wishes, LOOKS_APART, look));
     }
 
     /// Hears what payments and the chain tell, until they end.
@@ -47,6 +69,18 @@ impl Billing {
                 inner.on_money(event);
             }
         });
+    }
+}
+
+/// Looks when it is wished for, at once and then no more often than every `apart`, until nobody can
+/// wish any more or `look` says that there is nothing to look at.
+async fn keep_looking<F: Future<Output = bool>>(
+    mut wishes: mpsc::Receiver<()>,
+    apart: Duration,
+    look: impl Fn() -> F,
+) {
+    while wishes.recv().await.is_some() && look().await {
+        sleep(apart).await;
     }
 }
 
@@ -185,7 +219,7 @@ impl Inner {
     }
 
     /// A payer says that it has paid.
-    fn look_up(self: &Arc<Self>, payer: Address, transaction: B256) {
+    fn look_up(&self, payer: Address, transaction: B256) {
         let seen = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.get(&(payer, transaction)).copied()
@@ -203,11 +237,8 @@ impl Inner {
             transaction,
             found: Found::Unknown,
         });
-        let money = self.money.clone();
-        tokio::spawn(async move {
-            // It may have ended; then nobody is served any more.
-            let _ = money.look_for_payments().await;
-        });
+        // One wish stands for any number of them.
+        let _ = self.look.try_send(());
     }
 
     fn on_settlement(self: &Arc<Self>, event: Event) {
@@ -230,13 +261,29 @@ impl Inner {
                     }
                 }
             }
+            // The ledger sees debts only, and this is none any more: circuits that were admitted
+            // before would go on.
+            Event::OverLimit { payer, broke } if broke > 0 => {
+                for serving in self.serving() {
+                    if serving.is_by(&payer) {
+                        serving.end_over_limit();
+                    }
+                }
+            }
             Event::Disputed { hop, times, .. } => self.on_disputed(hop, times),
             Event::Refused { hop, refusal } if is_about_serving(refusal.reason) => {
                 self.on_refused(hop, None, refusal);
             }
             // What was said is said again; nothing depends on any one message.
             Event::Refused { hop, refusal } => {
-                tracing::debug!(target: "masq::ledger", ?hop, reason = %refusal.reason, "a message was refused");
+                tracing::debug!(target: "masq::ledger", node = %short(&hop), reason = %refusal.reason, "a message was refused");
+            }
+            // The ledger has it; the protocol's account learns of it with the next start.
+            Event::Unbooked { .. } => {
+                tracing::warn!(target: "masq::ledger", "a payment was credited, but there is no room for its payer's account: too many payers have money here");
+            }
+            Event::NoRoom { hop } => {
+                tracing::warn!(target: "masq::ledger", node = %short(&hop), "a hop was paid, but there is no room for its account");
             }
             Event::Unsigned { error } => {
                 tracing::warn!(target: "masq::ledger", %error, "a receipt was not signed");
@@ -282,8 +329,47 @@ impl Inner {
     }
 }
 
+/// How logs call a node.
+pub(super) fn short(hop: &NodeKey) -> String {
+    masq_gossip::NodeKey::from(hop.0).short()
+}
+
 /// Whether a hop speaks of what it needs to serve on, and not of a message.
 fn is_about_serving(reason: Reason) -> bool {
     use Reason::{Delinquent, NoGas, NoTokens, OverLimit};
     matches!(reason, Delinquent | NoGas | NoTokens | OverLimit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn s27_any_number_of_wishes_is_one_look_in_so_long_a_time() {
+        let (wish, wishes) = mpsc::channel(1);
+        let looks = Cell::new(0);
+        let looking = keep_looking(wishes, LOOKS_APART, || {
+            looks.set(looks.get() + 1);
+            std::future::ready(true)
+        });
+        let wishing = async {
+            for _ in 0..10_000 {
+                let _ = wish.try_send(());
+                sleep(Duration::from_millis(1)).await;
+            }
+            drop(wish);
+        };
+        tokio::join!(looking, wishing);
+        // At once, after five seconds and after ten.
+        assert_eq!(looks.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn where_there_is_nothing_to_look_at_it_ends() {
+        let (wish, wishes) = mpsc::channel(1);
+        wish.try_send(()).unwrap();
+        keep_looking(wishes, LOOKS_APART, || std::future::ready(false)).await;
+    }
 }

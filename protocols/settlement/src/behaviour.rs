@@ -392,13 +392,17 @@ mod tests {
     use super::*;
     use crate::eip712::Domain;
     use crate::message::Question;
+    use crate::rates::RatePack;
     use crate::state::{Config, Machine, Now};
 
     const WALLET: Address = Address::repeat_byte(1);
 
     fn behaviour() -> (Behaviour, PeerId) {
         let domain = Domain::new(31337, WALLET);
-        let machine = Machine::new(Config::new(domain, NodeKey([2; 32]), 10), None);
+        let machine = Machine::new(
+            Config::new(domain, NodeKey([2; 32]), 10, RatePack::default()),
+            None,
+        );
         let clock = Arc::new(|| Now {
             mono: Duration::ZERO,
             unix: 1_700_000_000,

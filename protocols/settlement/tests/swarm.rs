@@ -60,7 +60,7 @@ fn swarm(pays: bool) -> Swarm<Behaviour> {
         let signer = || Arc::new(wallet::Wallet::new(1)) as Arc<dyn Signer>;
         let signer = pays.then(signer);
         let wallet = signer.as_ref().map(|signer| signer.address());
-        let machine = Machine::new(Config::new(domain, node, 1 << 60), signer);
+        let machine = Machine::new(Config::new(domain, node, 1 << 60, TERMS.rates), signer);
         Behaviour::new(Settlement::new(machine, system_clock()), wallet)
     })
 }

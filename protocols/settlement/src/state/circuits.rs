@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use alloy_primitives::B256;
 
-use super::limits::{IN_FLIGHT, MAX_CIRCUITS, RECENT};
+use super::limits::{IN_FLIGHT, MAX_CIRCUITS, RECENT, RESTART_SLACK};
 use crate::key::CircuitRef;
 use crate::rates::{RatePack, Service, Usage, Wei};
 
@@ -30,6 +30,8 @@ impl Terms {
 struct Open {
     terms: Terms,
     usage: Usage,
+    /// The price of what it may have in flight, in wei.
+    flight: Wei,
 }
 
 /// What counting made of new counters.
@@ -41,30 +43,64 @@ pub(super) struct Counted {
     pub(super) over_spend: bool,
 }
 
+/// Circuits that broke since both sides last agreed: each may differ by what was in flight.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Broken {
+    /// The price of what they may have had in flight, summed.
+    flight: Wei,
+    /// The same, of each no more than it has cost here, summed.
+    own: Wei,
+    /// Circuits that were open when the node stopped: what they cost is not known.
+    restarted: u32,
+}
+
 /// The circuits of one account.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Circuits {
     open: BTreeMap<CircuitRef, Open>,
-    /// Circuits that broke since both sides last agreed: each may differ by what was in flight.
-    pub(super) broken: u32,
-    /// The price of what one circuit may have in flight, at the highest rates seen.
-    in_flight: Wei,
+    broken: Broken,
+    /// The most that one circuit is known to have had in flight, in wei.
+    largest: Wei,
+}
+
+/// The price of what one circuit may have in flight.
+pub(super) fn in_flight(rates: &RatePack, service: Service) -> Wei {
+    rates.price_of(service, IN_FLIGHT)
 }
 
 impl Circuits {
-    /// `false` when there are too many, or one of this name.
-    pub(super) fn open(&mut self, circuit: CircuitRef, terms: Terms) -> bool {
+    /// None yet; one of them may have so much in flight, whatever comes.
+    pub(super) fn new(largest: Wei) -> Self {
+        Self {
+            largest,
+            ..Self::default()
+        }
+    }
+
+    /// What was open when the node stopped has broken.
+    pub(super) fn restarted(&mut self) {
+        self.broken.restarted = RESTART_SLACK;
+    }
+
+    /// A circuit that may have `flight` in flight, in wei. `false` when there are too many, or one
+    /// of this name.
+    pub(super) fn open(&mut self, circuit: CircuitRef, terms: Terms, flight: Wei) -> bool {
         if self.open.len() >= MAX_CIRCUITS || self.open.contains_key(&circuit) {
             return false;
         }
-        let usage = Usage {
-            over: IN_FLIGHT,
-            back: Default::default(),
+        let open = Open {
+            terms,
+            usage: Usage::default(),
+            flight,
         };
-        self.in_flight = self.in_flight.max(terms.price(usage));
-        let usage = Usage::default();
-        self.open.insert(circuit, Open { terms, usage });
+        self.open.insert(circuit, open);
         true
+    }
+
+    /// One circuit may have so much in flight, whether it carried anything or not. Only where that
+    /// is known from this node's own rates.
+    pub(super) fn expect(&mut self, flight: Wei) {
+        self.largest = self.largest.max(flight);
     }
 
     /// Takes a circuit's counters as they are now. Nothing for one that is not open.
@@ -76,6 +112,7 @@ impl Circuits {
         open.usage = open.usage.max(usage);
         let after = open.terms.price(open.usage);
         let limit = open.terms.max_spend;
+        self.largest = self.largest.max(open.flight.min(after));
         Counted {
             // Prices grow with counters, so this never saturates.
             more: after.saturating_sub(before),
@@ -85,11 +122,15 @@ impl Circuits {
 
     /// The circuit has ended. `false` if it was not open.
     pub(super) fn end(&mut self, circuit: &CircuitRef, clean: bool) -> bool {
-        let ended = self.open.remove(circuit).is_some();
-        if ended && !clean {
-            self.broken = self.broken.saturating_add(1);
+        let Some(open) = self.open.remove(circuit) else {
+            return false;
+        };
+        if !clean {
+            let own = open.flight.min(open.terms.price(open.usage));
+            self.broken.flight = self.broken.flight.saturating_add(open.flight);
+            self.broken.own = self.broken.own.saturating_add(own);
         }
-        ended
+        true
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -117,22 +158,45 @@ impl Circuits {
             .map_or(0, |open| open.terms.price(open.usage))
     }
 
-    /// The price of what one circuit may have in flight.
-    pub(super) fn in_flight(&self) -> Wei {
-        self.in_flight
+    /// The most that one circuit is known to have had in flight, in wei.
+    pub(super) fn largest(&self) -> Wei {
+        self.largest
     }
 
-    /// What broken circuits may differ by.
-    pub(super) fn residue(&self) -> Wei {
-        self.in_flight.saturating_mul(self.broken.into())
+    /// Circuits that broke since both sides last agreed.
+    pub(super) fn broken(&self) -> Broken {
+        self.broken
     }
 
-    /// What open and broken circuits may differ by.
+    /// Both sides agree on circuits that broke; those that broke since are left.
+    pub(super) fn agree(&mut self, on: Broken) {
+        let broken = &mut self.broken;
+        broken.flight = broken.flight.saturating_sub(on.flight);
+        broken.own = broken.own.saturating_sub(on.own);
+        broken.restarted = broken.restarted.saturating_sub(on.restarted);
+    }
+
+    fn restart_slack(&self, broken: Broken) -> Wei {
+        self.largest.saturating_mul(broken.restarted.into())
+    }
+
+    /// What this side may take out of its books after these broke: of none of them more than it
+    /// has cost here.
+    pub(super) fn residue(&self, broken: Broken) -> Wei {
+        broken.own.saturating_add(self.restart_slack(broken))
+    }
+
+    /// What the other side may have counted more for broken circuits.
+    pub(super) fn missed(&self) -> Wei {
+        let broken = self.broken;
+        broken.flight.saturating_add(self.restart_slack(broken))
+    }
+
+    /// What the other side may have counted more for open and broken circuits.
     pub(super) fn tolerance(&self) -> Wei {
-        let open = u128::try_from(self.open.len()).unwrap_or(u128::MAX);
-        self.in_flight
-            .saturating_mul(open)
-            .saturating_add(self.residue())
+        self.open
+            .values()
+            .fold(self.missed(), |sum, open| sum.saturating_add(open.flight))
     }
 }
 

@@ -83,6 +83,10 @@ pub enum Event {
     OverLimit {
         /// Whose.
         payer: Address,
+        /// How much of it, in wei, was written off after circuits broke, beyond what an honest
+        /// payer loses. It is no debt, so a host that looks at debts alone does not see it: where
+        /// it is not 0, the circuits are to be ended.
+        broke: Wei,
     },
     /// What a payer is credited with has changed.
     Credited {

@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
 
-use super::circuits::{Circuits, Recent, Terms};
+use super::accounts::Shelve;
+use super::circuits::{Broken, Circuits, Recent, Terms, in_flight};
 use super::limits::{
-    LOOKUP_EVERY, MAX_NOTICES, MAX_OFFERS, MAX_PROVISIONAL, NOTICE_LIFE, REOPEN_EVERY,
-    RESTART_SLACK, STATEMENT_EVERY, TOLERATED_PART,
+    LOOKUP_EVERY, LOOKUP_MOST, MAX_NOTICES, MAX_OFFERS, MAX_PROVISIONAL, NOTICE_LIFE, REOPEN_EVERY,
+    STATEMENT_EVERY, TOLERATED_PART,
 };
 use super::{Event, Found, Now, Output, Party, PayerBooks, ReceiptFault};
+use crate::bucket::TokenBucket;
 use crate::eip712::Domain;
 use crate::key::{CircuitRef, NodeKey};
 use crate::message::{
     CircuitUse, Message, NoticeAnswer, PaymentNotice, PaymentState, Question, Receipt, Statement,
 };
-use crate::rates::{Usage, Wei};
+use crate::rates::{RatePack, Service, Usage, Wei};
 use crate::refusal::{Reason, Refusal};
 
 /// A statement that a receipt may still answer.
@@ -26,7 +28,7 @@ struct Offer {
     /// What it said of circuits that had ended; only where no other circuit was open.
     ended: Option<Wei>,
     /// Broken circuits that went into it.
-    broken: u32,
+    broken: Broken,
 }
 
 /// A payment that was announced.
@@ -35,6 +37,8 @@ struct Notice {
     amount: Wei,
     since: Duration,
     look_at: Duration,
+    /// How long after that to look again.
+    pause: Duration,
     state: PaymentState,
     credited: Wei,
     unanswered: bool,
@@ -70,8 +74,60 @@ pub(super) struct Account {
     pub(super) touched: Duration,
 }
 
+/// What is kept of an account that nobody uses.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) books: PayerBooks,
+    circuits: Circuits,
+    touched: Duration,
+}
+
+impl Shelve for Account {
+    type Kept = Kept;
+
+    /// A notice is forgotten: what it announces is found on the chain without it.
+    fn put_by(self) -> Kept {
+        Kept {
+            books: self.books(),
+            circuits: self.circuits,
+            touched: self.touched,
+        }
+    }
+
+    fn take_up(kept: Kept) -> Self {
+        let Kept {
+            books,
+            circuits,
+            touched,
+        } = kept;
+        let rates = RatePack::default();
+        let mut account = Self::new(books.payer, books.epoch, books.limit, &rates);
+        account.circuits = circuits;
+        account.touched = touched;
+        account.with_books(books)
+    }
+
+    fn in_use(&self) -> bool {
+        !self.circuits.is_empty() || self.linked
+    }
+
+    fn holds_money(&self) -> bool {
+        let paid = self.final_credit > 0 || !self.provisional.is_empty();
+        let settled = self.booked == self.final_credit && self.provisional.is_empty();
+        paid && !settled
+    }
+
+    fn touched(&self) -> Duration {
+        self.touched
+    }
+}
+
 impl Account {
-    pub(super) fn new(payer: Address, epoch: u32, limit: Wei) -> Self {
+    /// `rates` are this node's own.
+    pub(super) fn new(payer: Address, epoch: u32, limit: Wei, rates: &RatePack) -> Self {
+        // The lower one: a node that is no exit may ask anything for being one.
+        let least = [Service::Routing, Service::Exit].map(|service| in_flight(rates, service));
+        let least = least.into_iter().min().unwrap_or(0);
         Self {
             payer,
             epoch,
@@ -86,7 +142,7 @@ impl Account {
             notices: BTreeMap::new(),
             limit,
             over_limit: false,
-            circuits: Circuits::default(),
+            circuits: Circuits::new(least),
             offers: VecDeque::new(),
             answered: false,
             refusal: None,
@@ -98,19 +154,27 @@ impl Account {
     }
 
     /// Takes up an account from the store.
-    pub(super) fn restore(books: PayerBooks) -> Self {
-        let mut account = Self::new(books.payer, books.epoch, books.limit);
-        account.base = books.base.min(books.booked);
-        account.booked = books.booked;
-        account.sequence = books.sequence;
-        account.signed = books.signed;
-        account.written_off = books.written_off;
-        account.final_credit = books.final_credit;
+    pub(super) fn restore(books: PayerBooks, rates: &RatePack) -> Self {
+        let mut account = Self::new(books.payer, books.epoch, books.limit, rates);
+        account.circuits.restarted();
+        account.with_books(books)
+    }
+
+    fn with_books(mut self, books: PayerBooks) -> Self {
+        self.base = books.base.min(books.booked);
+        self.booked = books.booked;
+        self.sequence = books.sequence;
+        self.signed = books.signed;
+        self.written_off = books.written_off;
+        self.final_credit = books.final_credit;
         let provisional = books.provisional.into_iter().take(MAX_PROVISIONAL);
-        account.provisional = provisional.collect();
-        account.recent = Recent::restore(books.counted);
-        account.circuits.broken = RESTART_SLACK;
-        account
+        self.provisional = provisional.collect();
+        self.recent = Recent::restore(books.counted);
+        self
+    }
+
+    pub(super) fn payer(&self) -> Address {
+        self.payer
     }
 
     pub(super) fn books(&self) -> PayerBooks {
@@ -129,15 +193,6 @@ impl Account {
         }
     }
 
-    /// No money is lost when it is forgotten. (A notice is none: what it announces is found on
-    /// the chain without it.)
-    pub(super) fn is_settled(&self) -> bool {
-        self.circuits.is_empty()
-            && self.booked == self.final_credit
-            && self.provisional.is_empty()
-            && !self.linked
-    }
-
     fn total(&self) -> Wei {
         self.booked.saturating_sub(self.base)
     }
@@ -152,7 +207,9 @@ impl Account {
     /// Written off beyond what an honest payer loses: no debt, and no free service either.
     fn excess(&self) -> Wei {
         let signed = self.signed.map_or(0, |receipt| receipt.total);
-        let allowed = self.circuits.in_flight();
+        // A receipt may run ahead of what was carried, and buys nothing by that.
+        let signed = signed.min(self.booked);
+        let allowed = self.circuits.largest();
         let allowed = allowed.saturating_add(signed / TOLERATED_PART);
         self.written_off.saturating_sub(allowed)
     }
@@ -168,7 +225,14 @@ impl Account {
             .saturating_sub(self.used())
     }
 
-    pub(super) fn admit(&mut self, circuit: CircuitRef, terms: Terms) -> Result<(), Refusal> {
+    /// One more circuit. What it may have in flight is priced at this node's own `rates`, and never
+    /// at those that the payer chose, where they are higher.
+    pub(super) fn admit(
+        &mut self,
+        circuit: CircuitRef,
+        terms: Terms,
+        rates: &RatePack,
+    ) -> Result<(), Refusal> {
         if self.credit() == 0 {
             let room = self.limit.saturating_add(self.credited());
             return Err(Refusal {
@@ -176,7 +240,8 @@ impl Account {
                 figure: self.used().saturating_sub(room).saturating_add(1),
             });
         }
-        if self.circuits.open(circuit, terms) {
+        let flight = in_flight(rates, terms.service).min(in_flight(&terms.rates, terms.service));
+        if self.circuits.open(circuit, terms, flight) {
             Ok(())
         } else {
             Err(Reason::NoRoom.into())
@@ -197,7 +262,8 @@ impl Account {
         }
         if counted.more > 0 && self.credit() == 0 && !self.over_limit {
             self.over_limit = true;
-            out.push(Output::Event(Event::OverLimit { payer }));
+            let broke = self.excess();
+            out.push(Output::Event(Event::OverLimit { payer, broke }));
         }
     }
 
@@ -206,6 +272,7 @@ impl Account {
         now: Now,
         message: Message,
         (domain, me): (&Domain, &NodeKey),
+        strangers: &mut TokenBucket,
         out: &mut Vec<Output>,
     ) {
         match message {
@@ -217,7 +284,7 @@ impl Account {
                     out.push(Output::Event(Event::BadReceipt { payer, fault }));
                 }
             }
-            Message::Notice(notice) => self.take_notice(now, notice, out),
+            Message::Notice(notice) => self.take_notice(now, notice, strangers, out),
             Message::Question(Question::Reopen) => self.reopen(now),
             // Whatever is said, the answer is a statement.
             Message::Question(Question::Statement)
@@ -296,8 +363,7 @@ impl Account {
         };
         let short = ended.saturating_sub(settled);
         let payer = self.payer;
-        let in_flight = self.circuits.in_flight();
-        if short > in_flight.saturating_mul(offer.broken.into()) {
+        if short > self.circuits.residue(offer.broken) {
             out.push(Output::Event(Event::Disowned {
                 payer,
                 amount: short,
@@ -310,11 +376,14 @@ impl Account {
         let whole = short;
         let short = short.min(self.total().saturating_sub(receipt.total));
         if short == whole {
-            self.circuits.broken = self.circuits.broken.saturating_sub(offer.broken);
+            self.circuits.agree(offer.broken);
         }
         if short > 0 {
             self.booked = self.booked.saturating_sub(short);
             self.written_off = self.written_off.saturating_add(short);
+            // Whoever counts by debts alone sees new credit now: where it is used up again, he is
+            // told again.
+            self.over_limit = false;
             out.push(Output::Event(Event::WrittenOff {
                 payer,
                 amount: short,
@@ -322,7 +391,19 @@ impl Account {
         }
     }
 
-    fn take_notice(&mut self, now: Now, notice: PaymentNotice, out: &mut Vec<Output>) {
+    /// Whether to look for a payment now. Who has paid before may always have it looked for; for
+    /// all others together there is so much time.
+    fn may_look(&self, now: Now, strangers: &mut TokenBucket) -> bool {
+        self.final_credit > 0 || strangers.take(now.mono)
+    }
+
+    fn take_notice(
+        &mut self,
+        now: Now,
+        notice: PaymentNotice,
+        strangers: &mut TokenBucket,
+        out: &mut Vec<Output>,
+    ) {
         let transaction = notice.transaction;
         if let Some(known) = self.notices.get_mut(&transaction) {
             known.unanswered = true;
@@ -343,6 +424,7 @@ impl Account {
                 amount: notice.amount,
                 since: now.mono,
                 look_at: now.mono + LOOKUP_EVERY,
+                pause: LOOKUP_EVERY * 2,
                 state,
                 // That it was counted is remembered, how much it was is not.
                 credited: if state == PaymentState::Final {
@@ -353,7 +435,7 @@ impl Account {
                 unanswered: true,
             },
         );
-        if state == PaymentState::Unknown {
+        if state == PaymentState::Unknown && self.may_look(now, strangers) {
             let payer = self.payer;
             out.push(Output::LookUp { payer, transaction });
         }
@@ -507,7 +589,7 @@ impl Account {
         self.offers.push_back(Offer {
             sequence: self.sequence,
             ended: (others == 0).then(|| self.total().saturating_sub(on_it)),
-            broken: self.circuits.broken,
+            broken: self.circuits.broken(),
         });
         self.stated = (self.booked, now.mono);
         Statement {
@@ -533,14 +615,26 @@ impl Account {
         notices.chain(statement).min()
     }
 
-    pub(super) fn on_timeout(&mut self, now: Now, out: &mut Vec<Output>) {
+    pub(super) fn on_timeout(
+        &mut self,
+        now: Now,
+        strangers: &mut TokenBucket,
+        out: &mut Vec<Output>,
+    ) {
         let payer = self.payer;
         self.notices
             .retain(|_, n| now.mono < n.since.saturating_add(NOTICE_LIFE));
+        let mut due = Vec::new();
         for (transaction, notice) in &mut self.notices {
             if notice.look_at <= now.mono {
-                notice.look_at = now.mono + LOOKUP_EVERY;
-                let transaction = *transaction;
+                // Also where nobody looks: whoever is many must not crowd out others for long.
+                notice.look_at = now.mono + notice.pause;
+                notice.pause = (notice.pause * 2).min(LOOKUP_MOST);
+                due.push(*transaction);
+            }
+        }
+        for transaction in due {
+            if self.may_look(now, strangers) {
                 out.push(Output::LookUp { payer, transaction });
             }
         }

@@ -21,11 +21,17 @@ pub const TOLERATED_PART: u128 = 100;
 /// were open then broke, and up to a second of usage was not stored. Guess.
 pub const RESTART_SLACK: u32 = 4;
 
-/// Accounts of payers that a hop holds by default. About 1 KiB each.
+/// Accounts of payers in use at a hop by default. About 1 KiB each.
 pub const MAX_PAYERS: usize = 4096;
 
-/// Accounts of hops that a payer holds by default. About 1 KiB each.
+/// … and those that are put by: as many as the ledger has room for. About 400 bytes each.
+pub const SHELVED_PAYERS: usize = 100_000;
+
+/// Accounts of hops in use at a payer by default. About 1 KiB each.
 pub const MAX_HOPS: usize = 4096;
+
+/// … and those that are put by: as many as the ledger has room for. About 400 bytes each.
+pub const SHELVED_HOPS: usize = 65_536;
 
 /// Open circuits of one account; as many as one link carries.
 pub const MAX_CIRCUITS: usize = 256;
@@ -42,8 +48,19 @@ pub const RECENT: usize = 64;
 /// Statements that a receipt may still answer, per account. Guess: one a round and circuit.
 pub const MAX_OFFERS: usize = 32;
 
-/// How often a hop looks for an announced payment.
+/// When a hop looks for an announced payment again; twice as long after each look. The chain tells
+/// of payments without being asked: looking makes it sooner.
 pub const LOOKUP_EVERY: Duration = Duration::from_secs(5);
+
+/// … and no longer than that. Guess: some thirty looks in the life of a notice.
+pub const LOOKUP_MOST: Duration = Duration::from_secs(5 * 60);
+
+/// Looks at once for payments of payers that have never paid, all together. Guess: newcomers that
+/// prepay at the same moment are few.
+pub const STRANGERS_LOOKUPS: u32 = 16;
+
+/// … and one more in this time.
+pub const STRANGERS_LOOKUP_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a hop goes on looking: several times the time to finality of the slowest chain.
 pub const NOTICE_LIFE: Duration = Duration::from_secs(2 * 60 * 60);

@@ -5,8 +5,10 @@
 //! nothing more, then [`Machine::poll_timeout`]. Nothing here waits, and time is told.
 //!
 //! Amounts are kept per account: at the hop by payer, at the payer by hop. An account is opened
-//! with the first circuit (or the first payment), and forgotten only when it is settled and room
-//! is needed. The host stores accounts ([`Machine::take_changed`]) and restores them.
+//! with the first circuit (or the first payment). When room is needed the one that was used
+//! longest ago is put by, and taken up again as it was when its other side comes back; an account
+//! is forgotten only where far too many are put by and there is no money in it. The host stores
+//! accounts ([`Machine::take_changed`]), whether in use or put by, and restores them at its start.
 
 mod accounts;
 mod circuits;
@@ -27,10 +29,11 @@ use alloy_primitives::{Address, B256};
 use self::accounts::{Accounts, Timers};
 pub use self::circuits::Terms;
 pub use self::event::{Event, HopBooks, PayerBooks, ReceiptFault};
+use crate::bucket::TokenBucket;
 use crate::eip712::{Domain, Signer};
 use crate::key::{CircuitRef, NodeKey};
 use crate::message::Message;
-use crate::rates::{Usage, Wei};
+use crate::rates::{RatePack, Usage, Wei};
 use crate::refusal::{Reason, Refusal};
 
 /// The present moment on two clocks.
@@ -71,21 +74,31 @@ pub struct Config {
     /// What a payer is served for before it has paid anything, in wei, unless
     /// [`Input::Limit`] says otherwise.
     pub start_limit: Wei,
-    /// Accounts of payers (default [`limits::MAX_PAYERS`]).
+    /// What this node itself asks for: what circuits may have in flight is priced at it, so that
+    /// no payer says how much it need not acknowledge. Zeros at a node that nobody pays.
+    pub rates: RatePack,
+    /// Accounts of payers in use (default [`limits::MAX_PAYERS`]).
     pub max_payers: usize,
-    /// Accounts of hops (default [`limits::MAX_HOPS`]).
+    /// … and put by (default [`limits::SHELVED_PAYERS`]).
+    pub shelved_payers: usize,
+    /// Accounts of hops in use (default [`limits::MAX_HOPS`]).
     pub max_hops: usize,
+    /// … and put by (default [`limits::SHELVED_HOPS`]).
+    pub shelved_hops: usize,
 }
 
 impl Config {
     /// With the default bounds.
-    pub fn new(domain: Domain, node: NodeKey, start_limit: Wei) -> Self {
+    pub fn new(domain: Domain, node: NodeKey, start_limit: Wei, rates: RatePack) -> Self {
         Self {
             domain,
             node,
             start_limit,
+            rates,
             max_payers: limits::MAX_PAYERS,
+            shelved_payers: limits::SHELVED_PAYERS,
             max_hops: limits::MAX_HOPS,
+            shelved_hops: limits::SHELVED_HOPS,
         }
     }
 }
@@ -212,6 +225,13 @@ impl fmt::Debug for Output {
     }
 }
 
+/// An account as it is stored.
+#[derive(PartialEq, Eq)]
+enum Stored {
+    Payer(PayerBooks),
+    Hop(HopBooks),
+}
+
 /// There is no room for another account, or for another circuit in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no room for another account or circuit")]
@@ -228,6 +248,8 @@ pub struct Machine {
     outputs: VecDeque<Output>,
     timers: Timers,
     changed: BTreeSet<Party>,
+    /// Looks for payments of payers that have never paid.
+    strangers: TokenBucket,
 }
 
 impl fmt::Debug for Machine {
@@ -243,25 +265,32 @@ impl Machine {
     /// Empty books. Without a signer the node owes nobody: [`Machine::open`] is not to be used.
     pub fn new(config: Config, signer: Option<Arc<dyn Signer>>) -> Self {
         Self {
-            payers: Accounts::new(config.max_payers),
-            hops: Accounts::new(config.max_hops),
+            payers: Accounts::new(config.max_payers, config.shelved_payers),
+            hops: Accounts::new(config.max_hops, config.shelved_hops),
             config,
             signer,
             last_epoch: 0,
             outputs: VecDeque::new(),
             timers: Timers::default(),
             changed: BTreeSet::new(),
+            strangers: TokenBucket::new(
+                limits::STRANGERS_LOOKUPS,
+                limits::STRANGERS_LOOKUP_EVERY,
+                Duration::ZERO,
+            ),
         }
     }
 
     /// Takes up a payer's account from the store, before anything else is said of it.
     ///
     /// # Errors
-    /// [`Full`]; the store keeps it.
+    /// [`Full`], where there are too many that hold money; the store keeps it.
     pub fn restore_payer(&mut self, books: PayerBooks) -> Result<(), Full> {
         self.last_epoch = self.last_epoch.max(books.epoch);
-        self.payers
-            .insert(books.payer, hop::Account::restore(books))
+        let account = hop::Account::restore(books, &self.config.rates);
+        let restored = self.payers.restore(account.payer(), account);
+        self.note_gone();
+        restored
     }
 
     /// Takes up a hop's account from the store, before anything else is said of it.
@@ -270,19 +299,29 @@ impl Machine {
     /// [`Full`]; the store keeps it.
     pub fn restore_hop(&mut self, now: Now, books: HopBooks) -> Result<(), Full> {
         let hop = books.hop;
-        self.hops.insert(hop, payer::Account::restore(now, books))?;
-        self.finish(now, Party::Hop(hop), Vec::new());
+        let restored = self.hops.restore(hop, payer::Account::restore(now, books));
+        self.note_gone();
+        restored?;
+        self.finish(now, Party::Hop(hop), Vec::new(), true);
         Ok(())
     }
 
     /// What a payer owes.
     pub fn payer(&self, payer: &Address) -> Option<PayerBooks> {
-        self.payers.get(payer).map(hop::Account::books)
+        let put_by = || self.payers.kept(payer).map(|kept| kept.books.clone());
+        self.payers
+            .get(payer)
+            .map(hop::Account::books)
+            .or_else(put_by)
     }
 
     /// What a hop is owed.
     pub fn hop(&self, hop: &NodeKey) -> Option<HopBooks> {
-        self.hops.get(hop).map(payer::Account::books)
+        let put_by = || self.hops.kept(hop).map(|kept| kept.books.clone());
+        self.hops
+            .get(hop)
+            .map(payer::Account::books)
+            .or_else(put_by)
     }
 
     /// The hops whose last statement claimed too much.
@@ -312,9 +351,12 @@ impl Machine {
         circuit: CircuitRef,
         terms: Terms,
     ) -> Result<(), Refusal> {
-        let account = self.payer_account(now, payer).ok_or(Reason::NoRoom)?;
-        let admitted = account.admit(circuit, terms);
-        self.finish(now, Party::Payer(payer), Vec::new());
+        let rates = self.config.rates;
+        let account = self
+            .payer_account(now, payer, false)
+            .ok_or(Reason::NoRoom)?;
+        let admitted = account.admit(circuit, terms, &rates);
+        self.finish(now, Party::Payer(payer), Vec::new(), true);
         admitted
     }
 
@@ -329,10 +371,10 @@ impl Machine {
         circuit: CircuitRef,
         terms: Terms,
     ) -> Result<(), Full> {
-        let account = self.hop_account(hop).ok_or(Full)?;
+        let account = self.hop_account(hop, false).ok_or(Full)?;
         account.touched = now.mono;
-        let opened = account.circuits.open(circuit, terms);
-        self.finish(now, Party::Hop(hop), Vec::new());
+        let opened = account.open(circuit, terms);
+        self.finish(now, Party::Hop(hop), Vec::new(), true);
         opened.then_some(()).ok_or(Full)
     }
 
@@ -347,27 +389,46 @@ impl Machine {
             Input::Limit { payer, .. } | Input::Chain { payer, .. } => Party::Payer(payer),
             Input::Paid { hop, .. } | Input::Ask { hop } => Party::Hop(hop),
         };
+        let before = self.stored(&who, &input);
         match who {
             Party::Payer(payer) => self.handle_payer(now, payer, input, &mut out),
             Party::Hop(hop) => self.handle_hop(now, hop, input, &mut out),
         }
-        self.finish(now, who, out);
+        let same = before.is_some() && before == self.stored(&who, &input);
+        self.finish(now, who, out, !same);
+    }
+
+    /// What is stored of an account, where an input may well leave it as it is. Counters nearly
+    /// always change it, and come often: they are not looked at.
+    fn stored(&self, who: &Party, input: &Input) -> Option<Stored> {
+        match (who, input) {
+            (_, Input::Carried { .. } | Input::Ended { .. }) => None,
+            (Party::Payer(payer), _) => self.payer(payer).map(Stored::Payer),
+            (Party::Hop(hop), _) => {
+                let books = self.hop(hop)?;
+                // Not stored.
+                let credit = None;
+                Some(Stored::Hop(HopBooks { credit, ..books }))
+            }
+        }
     }
 
     fn handle_payer(&mut self, now: Now, payer: Address, input: Input, out: &mut Vec<Output>) {
         let (domain, node) = (self.config.domain, self.config.node);
-        let brings = match input {
-            Input::Chain { found, .. } => {
-                matches!(found, Found::Provisional(_) | Found::Final(_))
+        let mut strangers = self.strangers.clone();
+        let account = match input {
+            Input::Chain {
+                found: Found::Provisional(_) | Found::Final(_),
+                ..
+            } => self.payer_account(now, payer, true),
+            Input::Limit { .. } | Input::Heard { .. } | Input::Linked { up: true, .. } => {
+                self.payer_account(now, payer, false)
             }
-            Input::Limit { .. } | Input::Heard { .. } => true,
-            Input::Linked { up, .. } => up,
-            _ => false,
-        };
-        let account = if brings {
-            self.payer_account(now, payer)
-        } else {
-            self.payers.get_mut(&payer)
+            Input::Chain { .. } if self.payers.knows(&payer) => {
+                self.payer_account(now, payer, false)
+            }
+            // What has no circuit or link has none to be counted or taken down.
+            _ => self.payers.get_mut(&payer),
         };
         let Some(account) = account else {
             if let Input::Chain { found, .. } = input {
@@ -387,7 +448,9 @@ impl Machine {
                 account.count(&circuit, usage, out);
                 account.circuits.end(&circuit, clean);
             }
-            Input::Heard { message, .. } => account.hear(now, message, (&domain, &node), out),
+            Input::Heard { message, .. } => {
+                account.hear(now, message, (&domain, &node), &mut strangers, out);
+            }
             Input::Limit { limit, .. } => account.set_limit(limit),
             Input::Chain {
                 transaction, found, ..
@@ -396,13 +459,17 @@ impl Machine {
             Input::Paid { .. } | Input::Ask { .. } => {}
         }
         let epoch = account.epoch();
+        self.strangers = strangers;
         self.last_epoch = self.last_epoch.max(epoch);
     }
 
     fn handle_hop(&mut self, now: Now, hop: NodeKey, input: Input, out: &mut Vec<Output>) {
         let account = match input {
+            Input::Paid { .. } => self.hop_account(hop, true),
             // A node that was never used may say what it likes.
-            Input::Paid { .. } => self.hop_account(hop),
+            Input::Heard { .. } | Input::Ask { .. } if self.hops.knows(&hop) => {
+                self.hop_account(hop, false)
+            }
             _ => self.hops.get_mut(&hop),
         };
         let Some(account) = account else {
@@ -441,17 +508,18 @@ impl Machine {
     pub fn say(&mut self, now: Now, to: &Party, circuit: Option<&CircuitRef>) -> Option<Message> {
         let mut out = Vec::new();
         let said = match to {
-            Party::Payer(payer) => {
-                let account = self.payers.get_mut(payer);
+            Party::Payer(payer) if self.payers.knows(payer) => {
+                let account = self.payer_account(now, *payer, false);
                 account.map(|a| a.say(now, circuit, &mut out))
             }
-            Party::Hop(hop) => {
-                let signer = self.signer.as_deref();
-                let account = self.hops.get_mut(hop);
-                account.and_then(|a| a.say(now, &self.config.domain, signer, &mut out))
+            Party::Hop(hop) if self.hops.knows(hop) => {
+                let (domain, signer) = (self.config.domain, self.signer.clone());
+                let account = self.hop_account(*hop, false);
+                account.and_then(|a| a.say(now, &domain, signer.as_deref(), &mut out))
             }
+            Party::Payer(_) | Party::Hop(_) => None,
         };
-        self.finish(now, *to, out);
+        self.finish(now, *to, out, true);
         said
     }
 
@@ -472,7 +540,7 @@ impl Machine {
             match &party {
                 Party::Payer(payer) => {
                     if let Some(account) = self.payers.get_mut(payer) {
-                        account.on_timeout(now, &mut out);
+                        account.on_timeout(now, &mut self.strangers, &mut out);
                     }
                 }
                 Party::Hop(hop) => {
@@ -481,63 +549,88 @@ impl Machine {
                     }
                 }
             }
-            self.finish(now, party, out);
+            // Notices and what is to be said are not stored.
+            self.finish(now, party, out, false);
         }
     }
 
     /// After anything was done to an account.
-    fn finish(&mut self, now: Now, party: Party, out: Vec<Output>) {
+    fn finish(&mut self, now: Now, party: Party, out: Vec<Output>, changed: bool) {
         self.outputs.extend(out);
         let (known, due) = match &party {
             Party::Payer(payer) => {
                 let account = self.payers.get(payer);
-                (account.is_some(), account.and_then(hop::Account::due))
+                (
+                    self.payers.knows(payer),
+                    account.and_then(hop::Account::due),
+                )
             }
             Party::Hop(hop) => {
                 let account = self.hops.get(hop);
-                (account.is_some(), account.and_then(payer::Account::due))
+                (self.hops.knows(hop), account.and_then(payer::Account::due))
             }
         };
         // What is due already has been tried, and waits for an occasion to be said.
         self.timers.set(party, due.filter(|due| *due > now.mono));
-        if known {
+        if known && changed {
             self.changed.insert(party);
         }
     }
 
-    fn payer_account(&mut self, now: Now, payer: Address) -> Option<&mut hop::Account> {
-        if self.payers.get(&payer).is_none() {
-            let gone = self
-                .payers
-                .make_room(hop::Account::is_settled, |a| a.touched)?;
-            if let Some(gone) = gone {
-                self.forget(Party::Payer(gone));
-            }
+    /// A payer's account, a new one or one that is taken up again if it must be.
+    fn payer_account(
+        &mut self,
+        now: Now,
+        payer: Address,
+        brings_money: bool,
+    ) -> Option<&mut hop::Account> {
+        if !self.payers.knows(&payer) {
             let epoch = u32::try_from(now.unix).unwrap_or(u32::MAX);
             self.last_epoch = self.last_epoch.saturating_add(1).max(epoch);
-            let account = hop::Account::new(payer, self.last_epoch, self.config.start_limit);
-            self.payers.insert(payer, account).ok()?;
+            let account = hop::Account::new(
+                payer,
+                self.last_epoch,
+                self.config.start_limit,
+                &self.config.rates,
+            );
+            let added = self.payers.add(payer, account, brings_money);
+            self.note_gone();
+            added.ok()?;
+        }
+        if self.payers.get(&payer).is_none() {
+            self.payers.recall(&payer, brings_money)?;
+            self.note_gone();
         }
         let account = self.payers.get_mut(&payer)?;
         account.touched = now.mono;
         Some(account)
     }
 
-    fn hop_account(&mut self, hop: NodeKey) -> Option<&mut payer::Account> {
+    /// A hop's account, likewise.
+    fn hop_account(&mut self, hop: NodeKey, brings_money: bool) -> Option<&mut payer::Account> {
+        if !self.hops.knows(&hop) {
+            let added = self.hops.add(hop, payer::Account::new(hop), brings_money);
+            self.note_gone();
+            added.ok()?;
+        }
         if self.hops.get(&hop).is_none() {
-            let gone = self
-                .hops
-                .make_room(payer::Account::is_settled, |a| a.touched)?;
-            if let Some(gone) = gone {
-                self.forget(Party::Hop(gone));
-            }
-            self.hops.insert(hop, payer::Account::new(hop)).ok()?;
+            self.hops.recall(&hop, brings_money)?;
+            self.note_gone();
         }
         self.hops.get_mut(&hop)
     }
 
-    fn forget(&mut self, party: Party) {
-        self.timers.set(party, None);
-        self.changed.insert(party);
+    /// Nothing wakes what was put by; what was forgotten is forgotten in the store as well.
+    fn note_gone(&mut self) {
+        let (payers, hops) = (self.payers.take_gone(), self.hops.take_gone());
+        let put_by = payers.put_by.into_iter().map(Party::Payer);
+        for party in put_by.chain(hops.put_by.into_iter().map(Party::Hop)) {
+            self.timers.set(party, None);
+        }
+        let forgotten = payers.forgotten.into_iter().map(Party::Payer);
+        for party in forgotten.chain(hops.forgotten.into_iter().map(Party::Hop)) {
+            self.timers.set(party, None);
+            self.changed.insert(party);
+        }
     }
 }

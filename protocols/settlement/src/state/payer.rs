@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 
-use super::circuits::{Circuits, Recent};
-use super::limits::{
-    MAX_NOTICES, MESSAGE_LIFE, NOTICE_RETRY, PROVISIONAL_RETRY, RESTART_SLACK, TOLERATED_PART,
-};
+use super::accounts::Shelve;
+use super::circuits::{Circuits, Recent, Terms, in_flight};
+use super::limits::{MAX_NOTICES, MESSAGE_LIFE, NOTICE_RETRY, PROVISIONAL_RETRY, TOLERATED_PART};
 use super::{Event, HopBooks, Now, Output, Party, Payment};
 use crate::eip712::{CanonicalSignature, Domain, Signer};
 use crate::key::{CircuitRef, NodeKey};
@@ -71,6 +70,61 @@ pub(super) struct Account {
     pub(super) touched: Duration,
 }
 
+/// What is kept of an account that nobody uses.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) books: HopBooks,
+    agreed: Wei,
+    reopened: bool,
+    reopening: bool,
+    circuits: Circuits,
+    ended_at: Option<Duration>,
+    touched: Duration,
+}
+
+impl Shelve for Account {
+    type Kept = Kept;
+
+    fn put_by(self) -> Kept {
+        Kept {
+            books: self.books(),
+            agreed: self.agreed,
+            reopened: self.reopened,
+            reopening: self.reopening,
+            circuits: self.circuits,
+            ended_at: self.ended_at,
+            touched: self.touched,
+        }
+    }
+
+    fn take_up(kept: Kept) -> Self {
+        let credit = kept.books.credit;
+        let mut account = Self::new(kept.books.hop).with_books(kept.books);
+        account.credit = credit;
+        account.agreed = kept.agreed;
+        account.reopened = kept.reopened;
+        account.reopening = kept.reopening;
+        account.circuits = kept.circuits;
+        account.ended_at = kept.ended_at;
+        account.touched = kept.touched;
+        account
+    }
+
+    fn in_use(&self) -> bool {
+        !self.circuits.is_empty()
+    }
+
+    /// What is owed is the ledger's matter, and a hop that was forgotten is asked to take out what
+    /// was acknowledged. What was prepaid or is being announced is known here only.
+    fn holds_money(&self) -> bool {
+        self.paid > self.booked || !self.notices.is_empty() || self.disputing
+    }
+
+    fn touched(&self) -> Duration {
+        self.touched
+    }
+}
+
 impl Account {
     pub(super) fn new(hop: NodeKey) -> Self {
         Self {
@@ -100,19 +154,27 @@ impl Account {
 
     /// Takes up an account from the store.
     pub(super) fn restore(now: Now, books: HopBooks) -> Self {
-        let mut account = Self::new(books.hop);
-        account.epoch = books.epoch;
-        account.base = books.base.min(books.booked);
-        account.booked = books.booked;
+        let mut account = Self::new(books.hop).with_books(books);
+        // What was open then has ended, and what was said then may still be on its way.
+        account.ended_at = Some(now.mono);
+        account.touched = now.mono;
+        account.circuits.restarted();
+        account
+    }
+
+    fn with_books(mut self, books: HopBooks) -> Self {
+        self.epoch = books.epoch;
+        self.base = books.base.min(books.booked);
+        self.booked = books.booked;
         // A receipt may have left that the last second's books do not cover.
-        account.signed = books.signed.min(account.own());
-        account.agreed = books.booked;
-        account.sequence = books.sequence;
-        account.paid = books.paid;
-        account.disputes = books.disputes;
-        account.disputing = books.disputing;
+        self.signed = books.signed.min(self.own());
+        self.agreed = books.booked;
+        self.sequence = books.sequence;
+        self.paid = books.paid;
+        self.disputes = books.disputes;
+        self.disputing = books.disputing;
         let unconfirmed = books.unconfirmed.into_iter().take(MAX_NOTICES);
-        account.notices = unconfirmed
+        self.notices = unconfirmed
             .map(|(transaction, amount)| {
                 let state = PaymentState::Unknown;
                 let say_at = Duration::ZERO;
@@ -124,11 +186,8 @@ impl Account {
                 (transaction, notice)
             })
             .collect();
-        // What was open then has ended, and what was said then may still be on its way.
-        account.ended_at = Some(now.mono);
-        account.recent = Recent::restore(books.counted);
-        account.circuits.broken = RESTART_SLACK;
-        account
+        self.recent = Recent::restore(books.counted);
+        self
     }
 
     pub(super) fn books(&self) -> HopBooks {
@@ -153,14 +212,6 @@ impl Account {
         self.disputing
     }
 
-    /// Nothing is lost when it is forgotten.
-    pub(super) fn is_settled(&self) -> bool {
-        self.circuits.is_empty()
-            && self.booked == self.paid
-            && self.notices.is_empty()
-            && !self.disputing
-    }
-
     /// What this epoch's statements are held against.
     fn own(&self) -> Wei {
         self.booked.saturating_sub(self.base)
@@ -171,6 +222,17 @@ impl Account {
         self.circuits
             .tolerance()
             .saturating_add(since / TOLERATED_PART)
+    }
+
+    /// One more circuit. Its rates are what this node chose to authorise, so what may be in flight
+    /// is priced at them.
+    pub(super) fn open(&mut self, circuit: CircuitRef, terms: Terms) -> bool {
+        let flight = in_flight(&terms.rates, terms.service);
+        let opened = self.circuits.open(circuit, terms, flight);
+        if opened {
+            self.circuits.expect(flight);
+        }
+        opened
     }
 
     pub(super) fn count(&mut self, circuit: &CircuitRef, usage: Usage) {
@@ -207,7 +269,7 @@ impl Account {
         self.sequence = statement.sequence;
         self.credit = Some(statement.credit);
         let ended = self.ended(now, statement);
-        let most = |own: Wei| own.saturating_add(self.circuits.residue());
+        let most = |own: Wei| own.saturating_add(self.circuits.missed());
         if self.is_unknown() && ended.is_some_and(|(stated, own)| stated > most(own)) {
             self.ask_to_reopen();
         }
@@ -313,7 +375,8 @@ impl Account {
             return own;
         }
         let gap = own - stated;
-        if gap > self.circuits.residue() {
+        let broken = self.circuits.broken();
+        if gap > self.circuits.residue(broken) {
             return stated;
         }
         // Never below what was signed already; the rest comes when more was carried.
@@ -322,7 +385,7 @@ impl Account {
         self.booked = self.booked.saturating_sub(gap);
         self.agreed = self.booked;
         if gap == whole {
-            self.circuits.broken = 0;
+            self.circuits.agree(broken);
         }
         if gap > 0 {
             let hop = self.hop;

@@ -349,8 +349,8 @@ fn notices_are_said_again_and_come_to_an_end() {
 
 #[test]
 fn s27_prepaying_lets_a_stranger_in() {
-    let mut config = Config::new(domain(), HOP, 0);
-    config.max_payers = 1;
+    let mut config = Config::new(domain(), HOP, 0, TERMS.rates);
+    (config.max_payers, config.shelved_payers) = (1, 1);
     let mut world = World::with(config);
     let refusal = world.hop.admit(world.now, payer(), circuit(1), TERMS);
     assert_eq!(
@@ -364,38 +364,43 @@ fn s27_prepaying_lets_a_stranger_in() {
     world.open(1);
     world.hop_says.clear();
     world.carry(1, 1, 1);
-    assert!(
-        world
-            .hop_says
-            .contains(&Event::OverLimit { payer: payer() })
-    );
+    assert!(world.hop_says.contains(&Event::OverLimit {
+        payer: payer(),
+        broke: 0
+    }));
 
-    // Money of one for whom there is no room is not forgotten, nor is a debt.
-    let other = Address::repeat_byte(9);
+    // There is always room for money, until there is too much of it to be remembered. Then it is
+    // not forgotten, nor is a debt.
+    let money = |world: &mut World, payer: Address, found: Found| {
+        world.hop_does(Input::Chain {
+            payer,
+            transaction: B256::repeat_byte(2),
+            found,
+        });
+    };
+    let (second, third) = (Address::repeat_byte(9), Address::repeat_byte(10));
     let found = Found::Final(5);
-    world.hop_does(Input::Chain {
-        payer: other,
-        transaction: B256::repeat_byte(2),
-        found,
-    });
+    money(&mut world, second, found);
+    assert_eq!(world.hop.payer(&second).unwrap().final_credit, 5);
+    world.hop_says.clear();
+    money(&mut world, third, found);
     let unbooked = Event::Unbooked {
-        payer: other,
+        payer: third,
         found,
     };
-    assert!(world.hop_says.contains(&unbooked));
-    assert!(world.hop.payer(&payer()).is_some());
-    let refused = world.hop.admit(world.now, other, circuit(2), TERMS);
+    assert_eq!(world.hop_says, [unbooked]);
+    assert!(world.hop.payer(&payer()).is_some() && world.hop.payer(&second).is_some());
+    let refused = world.hop.admit(world.now, third, circuit(2), TERMS);
     assert_eq!(refused, Err(Reason::NoRoom.into()));
 
     // Once it is settled it makes room.
     world.end(1, 1, 1, true);
     world.chain(1, Found::Final(price(1)));
-    world.hop_does(Input::Limit {
-        payer: other,
-        limit: 1,
-    });
+    money(&mut world, third, found);
+    assert_eq!(world.hop.payer(&third).unwrap().final_credit, 5);
     assert!(world.hop.payer(&payer()).is_none());
     assert!(world.hop.take_changed().contains(&to_payer()));
+    assert_eq!(world.hop.payer(&second).unwrap().final_credit, 5);
 }
 
 #[test]
@@ -405,7 +410,7 @@ fn a_hop_that_is_asked_takes_out_what_is_paid() {
     world.end(1, 100, 100, true);
     world.round(None);
     world.chain(1, Found::Final(price(100)));
-    let own = Config::new(domain(), NodeKey([0x33; 32]), 0);
+    let own = Config::new(domain(), NodeKey([0x33; 32]), 0, TERMS.rates);
     world.payer = Machine::new(own, Some(Arc::new(Wallet::new(1))));
     world.open(2);
     world.carry(2, 50, 50);

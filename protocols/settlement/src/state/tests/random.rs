@@ -8,6 +8,7 @@ use super::super::*;
 use super::world::*;
 use crate::eip712::CanonicalSignature;
 use crate::message::{PaymentNotice, Receipt, receipt_digest};
+use crate::rates::{RatePack, Service};
 use crate::testing::Wallet;
 
 /// Cells by which the two counters of a circuit differ at most; what the limits allow is more.
@@ -15,7 +16,7 @@ const MOST_APART: u64 = 400;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Open,
+    Open(u8),
     HopCounts(u8, u64),
     PayerCounts(u8, u64),
     EndAtPayer(u8, bool),
@@ -29,6 +30,8 @@ enum Step {
     Reorganise(u8),
     Finalise(u8),
     Pass(u8),
+    /// Somebody else needs the room that there is, at both sides.
+    Others,
     // Lies, and forgetting.
     InflatedStatement(u64),
     ForgedReceipt(u64, bool),
@@ -39,7 +42,7 @@ enum Step {
 
 fn honest() -> impl Strategy<Value = Step> {
     prop_oneof![
-        2 => Just(Step::Open),
+        2 => any::<u8>().prop_map(Step::Open),
         4 => (any::<u8>(), 1..300u64).prop_map(|(c, n)| Step::HopCounts(c, n)),
         4 => (any::<u8>(), 1..300u64).prop_map(|(c, n)| Step::PayerCounts(c, n)),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(c, clean)| Step::EndAtPayer(c, clean)),
@@ -53,6 +56,7 @@ fn honest() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Reorganise),
         1 => any::<u8>().prop_map(Step::Finalise),
         1 => (1..100u8).prop_map(Step::Pass),
+        1 => Just(Step::Others),
     ]
 }
 
@@ -67,8 +71,27 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Terms of different circuits: a relay's or an exit's, at the hop's own rates or above them, as
+/// long as the counters are within what it allows at its own.
+fn terms(kind: u8) -> Terms {
+    let times = u64::from(kind / 2 % 4) * 3 + 1;
+    let rates = TERMS.rates;
+    let service = [Service::Routing, Service::Exit][usize::from(kind % 2)];
+    Terms {
+        rates: RatePack {
+            routing_byte: rates.routing_byte * times,
+            routing_package: rates.routing_package * times,
+            exit_byte: rates.exit_byte * times,
+            exit_package: rates.exit_package * times,
+        },
+        service,
+        ..TERMS
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Circuit {
+    kind: u8,
     at_hop: u64,
     at_payer: u64,
     open_at_hop: bool,
@@ -101,7 +124,7 @@ fn pick(index: u8, len: usize) -> Option<usize> {
 impl Model {
     fn new() -> Self {
         Self {
-            world: World::new(),
+            world: World::cramped(),
             circuits: BTreeMap::new(),
             transfers: Vec::new(),
             net: Vec::new(),
@@ -125,10 +148,11 @@ impl Model {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Open => {
+            Step::Open(kind) => {
                 let number = u8::try_from(self.circuits.len() + 1).unwrap();
-                self.world.open(number);
+                self.world.open_on(number, terms(kind));
                 let circuit = Circuit {
+                    kind,
                     open_at_hop: true,
                     open_at_payer: true,
                     ..Circuit::default()
@@ -181,6 +205,29 @@ impl Model {
                 // What takes longer is lost with the circuit that carries it.
                 self.net
                     .retain(|(.., since)| now - *since <= limits::MESSAGE_LIFE);
+            }
+            Step::Others => {
+                let now = self.world.now;
+                let other = super::room::wallet(1);
+                let one = circuit(1);
+                // There is none while the account is in use.
+                if self.world.hop.admit(now, other, one, TERMS).is_ok() {
+                    self.world.hop_does(Input::Ended {
+                        who: Party::Payer(other),
+                        circuit: one,
+                        usage: Usage::default(),
+                        clean: true,
+                    });
+                }
+                let other = NodeKey([0x55; 32]);
+                if self.world.payer.open(now, other, one, TERMS).is_ok() {
+                    self.world.payer_does(Input::Ended {
+                        who: Party::Hop(other),
+                        circuit: one,
+                        usage: Usage::default(),
+                        clean: true,
+                    });
+                }
             }
             Step::InflatedStatement(_)
             | Step::ForgedReceipt(..)
@@ -332,7 +379,7 @@ impl Model {
             }
             Step::RestartHop => {
                 if let Some(books) = self.world.hop.payer(&payer()) {
-                    self.world.hop = World::new().hop;
+                    self.world.hop = World::cramped().hop;
                     self.world.hop.restore_payer(books).unwrap();
                     self.circuits.values_mut().for_each(|c| {
                         c.open_at_hop = false;
@@ -342,7 +389,7 @@ impl Model {
             }
             Step::RestartPayer => {
                 if let Some(books) = self.world.payer.hop(&HOP) {
-                    self.world.payer = World::new().payer;
+                    self.world.payer = World::cramped().payer;
                     self.world.payer.restore_hop(self.world.now, books).unwrap();
                     self.circuits.values_mut().for_each(|c| {
                         c.open_at_payer = false;
@@ -359,7 +406,8 @@ impl Model {
         let paid = self.transfers.iter().filter(|t| t.included);
         let paid: Wei = paid.map(|t| t.amount).sum();
         let carried = |count: fn(&Circuit) -> u64| -> Wei {
-            self.circuits.values().map(|c| price(count(c))).sum()
+            let cost = |c: &Circuit| terms(c.kind).price(cells(count(c)));
+            self.circuits.values().map(cost).sum()
         };
         if let Some(books) = self.world.hop.payer(&payer()) {
             assert!(books.credited() <= paid, "credited more than was paid");
@@ -397,7 +445,7 @@ impl Model {
     }
 }
 
-fn cases(ordinary: u32) -> ProptestConfig {
+pub(super) fn cases(ordinary: u32) -> ProptestConfig {
     // More where the run is told so, by proptest's own variable.
     let cases = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {

@@ -67,11 +67,11 @@ pub(super) fn to_hop() -> Party {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with(Config::new(domain(), HOP, LIMIT))
+        Self::with(Config::new(domain(), HOP, LIMIT, TERMS.rates))
     }
 
     pub(super) fn with(config: Config) -> Self {
-        let own = Config::new(domain(), NodeKey([0x33; 32]), 0);
+        let own = Config::new(domain(), NodeKey([0x33; 32]), 0, TERMS.rates);
         Self {
             hop: Machine::new(config, None),
             payer: Machine::new(own, Some(Arc::new(Wallet::new(1)))),
@@ -84,6 +84,20 @@ impl World {
             lookups: Vec::new(),
             spoken: Vec::new(),
         }
+    }
+
+    /// With room for one account in use at each side.
+    pub(super) fn cramped() -> Self {
+        let mut world = Self::new();
+        let config = |machine: &Machine| {
+            let mut config = machine.config.clone();
+            (config.max_payers, config.max_hops) = (1, 1);
+            config
+        };
+        world.hop = Machine::new(config(&world.hop), None);
+        let signer = Arc::new(Wallet::new(1));
+        world.payer = Machine::new(config(&world.payer), Some(signer));
+        world
     }
 
     pub(super) fn pass(&mut self, seconds: u64) {
@@ -116,11 +130,15 @@ impl World {
     }
 
     pub(super) fn open(&mut self, number: u8) {
+        self.open_on(number, TERMS);
+    }
+
+    pub(super) fn open_on(&mut self, number: u8, terms: Terms) {
         self.hop
-            .admit(self.now, payer(), circuit(number), TERMS)
+            .admit(self.now, payer(), circuit(number), terms)
             .unwrap();
         self.payer
-            .open(self.now, HOP, circuit(number), TERMS)
+            .open(self.now, HOP, circuit(number), terms)
             .unwrap();
     }
 
