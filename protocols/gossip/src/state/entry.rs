@@ -24,9 +24,6 @@ const MIN_LISTED: usize = 2;
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Neighbours that do not answer are given up after this. Guess.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// For how long after its first choice a node may still move its entry link to one that is the other's
-/// as well. Later it stays, so that nobody who comes along becomes our entry neighbour. Guess.
-const SETTLING: Duration = Duration::from_secs(600);
 /// How long an entry link may lead nowhere before another is looked for: records may still be coming. Guess.
 const RECONSIDER_PAUSE: Duration = Duration::from_millis(1500);
 
@@ -44,14 +41,14 @@ impl Machine {
     }
 
     /// Whether our own entry link is to be made the other's as well, or to be moved to one that is:
-    /// one unlisted link then does for two nodes, and both have more listed ones.
+    /// one unlisted link then does for two nodes, and both have more listed ones. Not once it has settled, so
+    /// that nobody who comes along becomes our entry neighbour.
     fn unpaired(&self) -> bool {
-        let now = self.now.mono;
         let mut own = self.each_link().filter(|(_, _, link)| link.ours);
         self.config.originates
             && self.config.roles.routes
+            && !self.settled()
             && own.all(|(_, _, link)| !link.theirs)
-            && (self.guarding.first).is_none_or(|first| now < first + SETTLING)
     }
 
     /// Links that are the other's entry link and not ours.
@@ -87,7 +84,9 @@ impl Machine {
         (need || pairs)
             && entries + 1 + own <= limit
             && listed + spare >= MIN_LISTED
-            && (!self.settled() || self.stage != Stage::RouteFound || self.serves_beside(node))
+            && (!self.answers_for_others()
+                || self.stage != Stage::RouteFound
+                || self.serves_beside(node))
     }
 
     /// Whether a route of the configured length begins at this neighbour.

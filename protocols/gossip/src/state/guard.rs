@@ -14,6 +14,9 @@ use crate::key::NodeKey;
 /// So long after its first choice a node has settled: what it chooses before then it chooses among
 /// nodes that it has known for seconds. Guess.
 const SETTLED: Duration = Duration::from_secs(60);
+/// So long after its first choice a node answers for those that have chosen it. Measured: from the first
+/// minute on, newcomers to a mesh that attackers grow with are refused by honest nodes and taken by them.
+const ANSWERS_FOR_OTHERS: Duration = Duration::from_secs(600);
 /// A choice that led somewhere for this long is kept when it leads nowhere. Guess.
 const PROVEN: Duration = Duration::from_secs(60);
 /// For how long at most nobody is taken beside an entry neighbour who has not been known for half as long;
@@ -48,6 +51,12 @@ impl Machine {
     pub(super) fn settled(&self) -> bool {
         let first = self.guarding.first;
         self.config.roles.routes && first.is_some_and(|first| self.now.mono >= first + SETTLED)
+    }
+
+    /// Whether this node has been there for long enough to answer for those that have chosen it.
+    pub(super) fn answers_for_others(&self) -> bool {
+        let first = self.guarding.first;
+        first.is_some_and(|first| self.now.mono >= first + ANSWERS_FOR_OTHERS)
     }
 
     /// The oldest own entry link, since when it is one, and the node at its other end.
@@ -161,7 +170,8 @@ impl Machine {
     /// has been known for the shortest time, so that a listed one can take the place.
     pub(super) fn serve_again(&mut self) {
         let me = self.me;
-        if self.links.len() < self.config.cap || !self.settled() || self.serves_beside(&me) {
+        let full = self.links.len() >= self.config.cap;
+        if !full || !self.answers_for_others() || self.serves_beside(&me) {
             return;
         }
         let hosted = self
