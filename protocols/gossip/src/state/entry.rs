@@ -84,9 +84,7 @@ impl Machine {
         (need || pairs)
             && entries + 1 + own <= limit
             && listed + spare >= MIN_LISTED
-            && (!self.answers_for_others()
-                || self.stage != Stage::RouteFound
-                || self.serves_beside(node))
+            && (!self.settled() || self.stage != Stage::RouteFound || self.serves_beside(node))
     }
 
     /// Whether a route of the configured length begins at this neighbour.
@@ -215,7 +213,8 @@ impl Machine {
         let own = self.each_link().filter(|(_, _, link)| link.ours);
         let worst = own.max_by_key(|(_, conn, link)| {
             let alone = !settled && !link.theirs;
-            (!self.leads(&conn.peer), alone, !link.chosen, link.since)
+            let strange = settled && !link.chosen;
+            (!self.leads(&conn.peer), alone, strange, link.since)
         });
         if let Some((id, _, _)) = worst {
             self.release(id);

@@ -11,12 +11,10 @@ use super::stage::route_exists;
 use super::{ConnId, Machine};
 use crate::key::NodeKey;
 
-/// So long after its first choice a node has settled: what it chooses before then it chooses among
-/// nodes that it has known for seconds. Guess.
-const SETTLED: Duration = Duration::from_secs(60);
-/// So long after its first choice a node answers for those that have chosen it. Measured: from the first
-/// minute on, newcomers to a mesh that attackers grow with are refused by honest nodes and taken by them.
-const ANSWERS_FOR_OTHERS: Duration = Duration::from_secs(600);
+/// So long after its first choice a node has settled. Measured: with one minute, attackers who come while
+/// the mesh grows hold all links of several times as many nodes, because there honest entry neighbours
+/// lead nowhere for long, and hosts that must lead refuse newcomers.
+const SETTLED: Duration = Duration::from_secs(600);
 /// A choice that led somewhere for this long is kept when it leads nowhere. Guess.
 const PROVEN: Duration = Duration::from_secs(60);
 /// For how long at most nobody is taken beside an entry neighbour who has not been known for half as long;
@@ -51,12 +49,6 @@ impl Machine {
     pub(super) fn settled(&self) -> bool {
         let first = self.guarding.first;
         self.config.roles.routes && first.is_some_and(|first| self.now.mono >= first + SETTLED)
-    }
-
-    /// Whether this node has been there for long enough to answer for those that have chosen it.
-    pub(super) fn answers_for_others(&self) -> bool {
-        let first = self.guarding.first;
-        first.is_some_and(|first| self.now.mono >= first + ANSWERS_FOR_OTHERS)
     }
 
     /// The oldest own entry link, since when it is one, and the node at its other end.
@@ -119,12 +111,15 @@ impl Machine {
     /// Until when only who has been known long enough is taken.
     pub(super) fn patient_until(&mut self) -> Option<Duration> {
         let now = self.now.mono;
+        if !self.settled() {
+            return None;
+        }
         let until = match self.guard() {
             Some((_, since, _)) => {
                 let astray = *self.guarding.astray.get_or_insert(now);
                 astray + (astray.saturating_sub(since) / 3).min(PATIENCE)
             }
-            None => self.guarding.lost.filter(|_| self.settled())? + PATIENCE_WITHOUT,
+            None => self.guarding.lost? + PATIENCE_WITHOUT,
         };
         Some(until).filter(|until| now < *until)
     }
@@ -138,7 +133,8 @@ impl Machine {
                 return;
             };
             let astray = self.guarding.astray;
-            if astray.unwrap_or(now).saturating_sub(since) < PROVEN {
+            let proven = astray.unwrap_or(now).saturating_sub(since) >= PROVEN;
+            if !(self.settled() && proven) {
                 self.release_worst();
             } else if self.leads(&node) {
                 self.release_youngest();
@@ -171,7 +167,7 @@ impl Machine {
     pub(super) fn serve_again(&mut self) {
         let me = self.me;
         let full = self.links.len() >= self.config.cap;
-        if !full || !self.answers_for_others() || self.serves_beside(&me) {
+        if !full || !self.settled() || self.serves_beside(&me) {
             return;
         }
         let hosted = self

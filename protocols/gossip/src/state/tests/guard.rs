@@ -28,7 +28,10 @@ fn pass(bench: &mut Bench, time: Duration, refusing: &[u64]) -> (Vec<u64>, Vec<u
             match output {
                 Output::Send(ConnId(n), Message::EntryAsk { insist }) => {
                     asked.push(n);
-                    assert!(insist || bench.now.mono < MINUTE, "a settled node insists");
+                    assert!(
+                        insist || bench.now.mono < 10 * MINUTE,
+                        "a settled node insists"
+                    );
                     let granted = !refusing.contains(&n);
                     bench.message(n, Message::EntryReply { granted });
                 }
@@ -47,7 +50,8 @@ fn entries(bench: &Bench) -> Vec<u64> {
     own
 }
 
-/// A node that has been there for a while: its entry neighbour is node 1, an exit; 2 and 3 are none.
+/// A node that has been there for a while: its entry neighbour is node 1, an exit; 2 is none. With
+/// so few links it gives none up for want of a route.
 fn settled() -> Bench {
     let mut config = config();
     config.min_hops = 1;
@@ -57,8 +61,7 @@ fn settled() -> Bench {
     say(&mut bench, 1, true);
     pass(&mut bench, 5 * SECOND, &[]);
     bench.neighbour(2);
-    bench.neighbour(3);
-    pass(&mut bench, 5 * MINUTE, &[]);
+    pass(&mut bench, 11 * MINUTE, &[]);
     assert_eq!(entries(&bench), [1]);
     assert_eq!(bench.machine.stage(), Stage::RouteFound);
     bench
@@ -144,10 +147,10 @@ fn a_stranger_waits_even_when_there_is_no_entry_link() {
 fn a_settled_node_does_not_move_to_whoever_asks_it() {
     let mut bench = settled();
     pass(&mut bench, 10 * MINUTE, &[]);
-    for n in [1, 2, 3] {
+    for n in [1, 2] {
         say(&mut bench, n, true);
     }
-    bench.message(3, Message::EntryAsk { insist: true });
+    bench.message(2, Message::EntryAsk { insist: true });
     let (asked, released) = pass(&mut bench, 5 * MINUTE, &[]);
     assert_eq!((asked, released), (vec![], vec![]));
     assert_eq!(entries(&bench), [1]);
