@@ -163,7 +163,8 @@ impl Machine {
     pub(super) fn reconsider_entry(&mut self) {
         let wanting = self.stage == Stage::ConnectedToNeighbour
             || (self.unpaired() && self.pairable().next().is_some());
-        if wanting {
+        // A node that has settled may be waiting for its patience to end, while somebody better comes.
+        if wanting && (self.timers.entry.is_none() || self.settled()) {
             let at = self.now.mono + self.jitter(RECONSIDER_PAUSE);
             self.timers.entry = Some(self.timers.entry.map_or(at, |before| before.min(at)));
         }
