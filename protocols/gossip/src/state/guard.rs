@@ -18,7 +18,7 @@ const SETTLED: Duration = Duration::from_secs(600);
 const PROVEN: Duration = Duration::from_secs(60);
 /// For how long at most nobody is taken beside an entry neighbour who has not been known for half as long;
 /// a third of the time for which it led somewhere, if that is less. Measured: with 300 s, and only who has
-/// been known as long, attackers get there as often, because nodes without a route find no links either.
+/// been known as long, attackers get there as often, and after a kill too few nodes have a route within a minute.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The same after an entry link is lost.
 const PATIENCE_WITHOUT: Duration = Duration::from_secs(10);
