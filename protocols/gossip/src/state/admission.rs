@@ -524,6 +524,9 @@ impl Machine {
         let dialled = conn.dialled;
         conn.phase = Phase::Link(link);
         self.links.insert(node, id);
+        if ours {
+            self.entry_gained();
+        }
         self.note_neighbour(id);
         self.take_record(record, Some(id));
         self.event(Event::NeighbourUp {

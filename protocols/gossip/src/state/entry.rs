@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::seq::IndexedRandom as _;
 
 use super::conn::Conn;
+use super::guard::SECOND_CHECK;
 use super::stage::route_exists;
 use super::{ConnId, Machine};
 use crate::event::{Event, Stage};
@@ -23,31 +24,31 @@ const MIN_LISTED: usize = 2;
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Neighbours that do not answer are given up after this. Guess.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// For how long after its choice a node may still move its entry link to one that is the other's
-/// as well. Later it stays, so that nobody who comes along becomes our entry neighbour. Guess.
-const SETTLING: Duration = Duration::from_secs(600);
 /// How long an entry link may lead nowhere before another is looked for: records may still be coming. Guess.
 const RECONSIDER_PAUSE: Duration = Duration::from_millis(1500);
 
 impl Machine {
     /// How many links are our own entry links.
-    fn own_entries(&self) -> usize {
+    pub(super) fn own_entries(&self) -> usize {
         self.each_link().filter(|(_, _, link)| link.ours).count()
     }
 
-    /// Whether a new link should be an entry link of ours.
+    /// Whether a new link should be an entry link of ours from the beginning. Who has settled chooses among
+    /// those that it knows instead.
     pub(super) fn wants_entry(&self) -> bool {
-        !self.config.roles.routes || (self.config.originates && self.own_entries() == 0)
+        !self.config.roles.routes
+            || (self.config.originates && self.own_entries() == 0 && !self.settled())
     }
 
     /// Whether our own entry link is to be made the other's as well, or to be moved to one that is:
-    /// one unlisted link then does for two nodes, and both have more listed ones.
+    /// one unlisted link then does for two nodes, and both have more listed ones. Not once it has settled, so
+    /// that nobody who comes along becomes our entry neighbour.
     fn unpaired(&self) -> bool {
-        let now = self.now.mono;
         let mut own = self.each_link().filter(|(_, _, link)| link.ours);
         self.config.originates
             && self.config.roles.routes
-            && own.all(|(_, _, link)| !link.theirs && now < link.ours_since + SETTLING)
+            && !self.settled()
+            && own.all(|(_, _, link)| !link.theirs)
     }
 
     /// Links that are the other's entry link and not ours.
@@ -80,11 +81,14 @@ impl Machine {
         };
         let pairs =
             !self.config.originates || (self.unpaired() && self.pairable().next().is_none());
-        (need || pairs) && entries + 1 + own <= limit && listed + spare >= MIN_LISTED
+        (need || pairs)
+            && entries + 1 + own <= limit
+            && listed + spare >= MIN_LISTED
+            && (!self.settled() || self.stage != Stage::RouteFound || self.serves_beside(node))
     }
 
     /// Whether a route of the configured length begins at this neighbour.
-    fn leads(&self, node: &NodeKey) -> bool {
+    pub(super) fn leads(&self, node: &NodeKey) -> bool {
         route_exists(&self.spread.store, self.me, &[*node], self.config.min_hops)
     }
 
@@ -95,14 +99,21 @@ impl Machine {
         if self.links.is_empty() || (routes && !self.config.originates) {
             return;
         }
-        while routes && self.own_entries() > 1 {
-            self.release_worst();
-        }
-        let moving = routes && self.own_entries() > 0;
-        if moving && self.has_route() {
-            return self.pair();
+        if routes {
+            self.settle_entries();
         }
         let now = self.now.mono;
+        let own = self.own_entries();
+        let moving = routes && own > 0;
+        if moving && self.has_route() {
+            if own > 1 {
+                self.timers.entry = Some(now + self.jitter(SECOND_CHECK));
+                return;
+            }
+            self.guarding.astray = None;
+            return self.pair();
+        }
+        let patient_until = if routes { self.patient_until() } else { None };
         let pause = self.config.timing.entry_pause;
         let waiting = self.each_link().any(|(_, _, link)| {
             link.entry_asked
@@ -111,18 +122,22 @@ impl Machine {
         let pick = if waiting {
             None
         } else {
-            self.pick_entry(moving)
+            self.pick_entry(moving, patient_until.is_some())
         };
         if waiting || pick.is_some() || !moving {
             self.timers.entry = Some(now + self.jitter(pause));
+        } else {
+            self.timers.entry = patient_until;
         }
         let Some(conn) = pick else { return };
-        let refused = self
-            .each_link()
-            .any(|(_, _, link)| link.entry_refused_until > Duration::ZERO);
+        // Whoever has settled asks the one it wants, not whoever is the first to agree.
+        let insist = self.settled()
+            || self
+                .each_link()
+                .any(|(_, _, link)| link.entry_refused_until > Duration::ZERO);
         if let Some(link) = self.conns.get_mut(&conn).and_then(|c| c.link_mut()) {
             link.entry_asked = Some(now);
-            self.send(conn, Message::EntryAsk { insist: refused });
+            self.send(conn, Message::EntryAsk { insist });
         }
     }
 
@@ -148,26 +163,40 @@ impl Machine {
     pub(super) fn reconsider_entry(&mut self) {
         let wanting = self.stage == Stage::ConnectedToNeighbour
             || (self.unpaired() && self.pairable().next().is_some());
-        if self.timers.entry.is_none() && wanting {
-            self.timers.entry = Some(self.now.mono + self.jitter(RECONSIDER_PAUSE));
+        // A node that has settled may be waiting for its patience to end, while somebody better comes.
+        if wanting && (self.timers.entry.is_none() || self.settled()) {
+            let at = self.now.mono + self.jitter(RECONSIDER_PAUSE);
+            self.timers.entry = Some(self.timers.entry.map_or(at, |before| before.min(at)));
         }
     }
 
-    /// Links that lead to an exit come first (`must_lead`: no others will do), then those we
-    /// looked for; among them those that are the other's entry link already, because making it
-    /// ours too costs no listed link.
-    fn pick_entry(&mut self, must_lead: bool) -> Option<ConnId> {
+    /// Links that lead to an exit come first (`must_lead`: no others will do). Among them, once this
+    /// node has settled, those with nodes that have been known for longest (`patient`: nobody who
+    /// has not been known for half as long as the entry neighbour); then those we looked for; then,
+    /// while it has not, those that are the other's entry link already, because making it ours too
+    /// costs no listed link.
+    fn pick_entry(&mut self, must_lead: bool, patient: bool) -> Option<ConnId> {
         let now = self.now.mono;
-        let candidates: Vec<(u8, ConnId)> = self
+        let settled = self.settled();
+        let candidates: Vec<((bool, u64, u8), ConnId)> = self
             .each_link()
             .filter(|(_, conn, link)| {
-                !link.ours && link.entry_refused_until <= now && self.routes(&conn.peer)
+                !link.ours
+                    && link.entry_refused_until <= now
+                    && self.routes(&conn.peer)
+                    && (!patient || self.known_for_long(&conn.peer))
             })
             .map(|(id, conn, link)| {
-                let strange = 2 * u8::from(!link.chosen) + u8::from(!link.theirs);
-                (4 * u8::from(!self.leads(&conn.peer)) + strange, id)
+                let known = if settled {
+                    self.acquaintance(&conn.peer)
+                } else {
+                    0
+                };
+                let pairs = settled || link.theirs;
+                let strange = 2 * u8::from(!link.chosen) + u8::from(!pairs);
+                ((!self.leads(&conn.peer), known, strange), id)
             })
-            .filter(|(rank, _)| !must_lead || *rank < 4)
+            .filter(|((astray, _, _), _)| !astray || !(must_lead || patient))
             .collect();
         let best = candidates.iter().map(|(rank, _)| *rank).min()?;
         let best: Vec<ConnId> = candidates
@@ -178,15 +207,25 @@ impl Machine {
         best.choose(&mut self.rng).copied()
     }
 
-    /// Of several own entry links one that leads nowhere goes, else one that is not the other's, else
-    /// the youngest.
-    fn release_worst(&mut self) {
+    /// Of several own entry links of which none is proven one that leads nowhere goes, else one that we
+    /// did not look for, else, while we have not settled, one that is not the other's, else the youngest.
+    pub(super) fn release_worst(&mut self) {
+        let settled = self.settled();
         let own = self.each_link().filter(|(_, _, link)| link.ours);
-        let worst =
-            own.max_by_key(|(_, conn, link)| (!self.leads(&conn.peer), !link.theirs, link.since));
-        let Some((id, _, _)) = worst else { return };
+        let worst = own.max_by_key(|(_, conn, link)| {
+            let alone = !settled && !link.theirs;
+            let strange = settled && !link.chosen;
+            (!self.leads(&conn.peer), alone, strange, link.since)
+        });
+        if let Some((id, _, _)) = worst {
+            self.release(id);
+        }
+    }
+
+    /// Gives an own entry link back.
+    pub(super) fn release(&mut self, id: ConnId) {
         if let Some(link) = self.conns.get_mut(&id).and_then(|conn| conn.link_mut()) {
-            // Without this flag there is one less, so the caller's loop ends.
+            // Without this flag there is one less, so loops that release end.
             link.ours = false;
             self.send(id, Message::EntryRelease);
             self.entry_changed(id);
@@ -220,6 +259,7 @@ impl Machine {
         if granted {
             link.ours = true;
             link.ours_since = now;
+            self.entry_gained();
             self.entry_changed(id);
         } else {
             link.entry_refused_until = now + REFUSED_PAUSE;

@@ -19,6 +19,7 @@ mod clock;
 mod conn;
 mod entry;
 mod graph;
+mod guard;
 mod heal;
 mod intro;
 mod judging;
@@ -63,6 +64,7 @@ use bans::Bans;
 use book::Book;
 use clock::Clocks;
 use conn::{Conn, Debut, Link, Phase};
+use guard::Guarding;
 use intro::Introductions;
 use reach::Reach;
 use sources::Sources;
@@ -266,6 +268,7 @@ pub struct Machine {
     intro: Introductions,
     asks: Asks,
     book: Book,
+    guarding: Guarding,
     reach: Reach,
     clocks: Clocks,
     bans: Bans,
@@ -322,6 +325,7 @@ impl Machine {
             intro: Introductions::new(now.mono),
             asks: Asks::new(now.mono),
             book: Book::new(seeds, start.remembered, me),
+            guarding: Guarding::default(),
             reach: Reach::new(now.mono),
             clocks: Clocks::default(),
             bans: Bans::new(start.bans, me, now.mono, now.unix),
@@ -768,6 +772,7 @@ impl Machine {
         });
         if link.ours {
             // An entry link is replaced at once, by one of our own choosing.
+            self.entry_lost();
             self.timers.entry = Some(self.now.mono);
         }
         self.timers.seek_pause = self.config.timing.seek_first;
@@ -801,6 +806,7 @@ impl Machine {
         };
         if stage != self.stage {
             self.stage = stage;
+            self.note_way(stage == Stage::RouteFound);
             if stage == Stage::RouteFound {
                 self.timers.rewire = None;
             }

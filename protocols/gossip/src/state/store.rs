@@ -34,6 +34,8 @@ pub(super) struct Stored {
     changed: bool,
     /// The connection that brought it first, while that lives.
     by: Option<ConnId>,
+    /// Since when this node's records have been held without a break, in seconds.
+    since: u32,
 }
 
 /// What became of a record that was offered.
@@ -95,6 +97,12 @@ impl Store {
             radius,
             changed: Vec::new(),
         }
+    }
+
+    /// Since when a node's records have been held without a break, to the second.
+    pub(super) fn known_since(&self, node: &NodeKey) -> Option<Duration> {
+        let stored = self.at(self.slot(node)?)?;
+        Some(Duration::from_secs(stored.since.into()))
     }
 
     /// Where this is the same as before, the same routes are there.
@@ -244,6 +252,7 @@ impl Store {
             seen: distance.is_some(),
             changed: false,
             by: from,
+            since: u32::try_from(now.as_secs()).unwrap_or(u32::MAX),
         };
         // One that was to be joined with it may just have made room.
         let mut kept = Edges::default();

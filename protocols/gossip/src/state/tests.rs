@@ -1,6 +1,7 @@
 //! One machine among hostile neighbours: what a stranger can make it tell, dial, keep. Meshes of
 //! many machines are in `tests/sim_mesh.rs`.
 
+mod guard;
 mod reach;
 
 use std::net::SocketAddr;

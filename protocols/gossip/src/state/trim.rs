@@ -64,6 +64,7 @@ impl Machine {
     /// Offers one of several long links up, so that both ends may find one that closes a cycle.
     pub(super) fn reweave(&mut self) {
         self.timers.reweave = self.now.mono + self.jitter(REWEAVE_PAUSE);
+        self.serve_again();
         if self.links.len() <= self.config.target {
             return;
         }
