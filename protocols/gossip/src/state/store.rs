@@ -76,6 +76,8 @@ pub(super) struct Store {
     radius: u8,
     /// Slots that wait to be pushed, once each; some may have been freed since.
     changed: Vec<Slot>,
+    /// No held record expires before this.
+    lasting: u64,
 }
 
 impl Store {
@@ -94,6 +96,7 @@ impl Store {
             listing: BTreeSet::new(),
             radius,
             changed: Vec::new(),
+            lasting: u64::MAX,
         }
     }
 
@@ -278,6 +281,7 @@ impl Store {
     /// Keeps what is known of records by themselves in step with the record now held at a slot.
     fn note(&mut self, slot: Slot, record: &SignedRecord) {
         self.graph.note(slot, record);
+        self.lasting = self.lasting.min(record.expires);
         if record.neighbours.contains(&self.me) {
             self.listing.insert(record.node());
         } else {
@@ -494,9 +498,12 @@ impl Store {
         let too_long = self.orphans.iter();
         let too_long = too_long.filter(|(since, _)| now.saturating_sub(*since) >= grace);
         let mut gone: Vec<Slot> = too_long.map(|(_, slot)| *slot).collect();
-        let expired = (0..).zip(self.graph.all_facts());
-        let expired = expired.filter(|(_, facts)| facts.expires <= unix);
-        gone.extend(expired.map(|(slot, _)| slot));
+        if self.lasting <= unix {
+            let expires = self.graph.all_facts().iter().map(|facts| facts.expires);
+            let expired = (0..).zip(expires.clone()).filter(|(_, at)| *at <= unix);
+            gone.extend(expired.map(|(slot, _)| slot));
+            self.lasting = expires.filter(|at| *at > unix).min().unwrap_or(u64::MAX);
+        }
         // In the order of slots: that in which they become free decides who gets them next.
         gone.sort_unstable();
         for slot in gone {
