@@ -17,6 +17,7 @@ mod bans;
 mod book;
 mod clock;
 mod conn;
+mod distance;
 mod entry;
 mod graph;
 mod heal;
