@@ -188,6 +188,7 @@ impl Graph {
     }
 
     /// How far away a slot was in the last walk, if it was reached.
+    #[cfg(test)]
     pub(super) fn reached(&self, slot: Slot) -> Option<u8> {
         *self.reached.distance.get(usize::from(slot))?
     }
