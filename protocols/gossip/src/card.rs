@@ -68,8 +68,20 @@ impl Card {
 
     /// Signs; the card then only counts for this walk.
     pub(crate) fn sign(&self, id: &WalkId, pair: &ed25519::Keypair) -> Vec<u8> {
+        self.sign_noting(id, pair, |_, _| {})
+    }
+
+    /// The same, and shows what was signed and the signature.
+    pub(crate) fn sign_noting(
+        &self,
+        id: &WalkId,
+        pair: &ed25519::Keypair,
+        note: impl FnOnce(&[u8], &[u8]),
+    ) -> Vec<u8> {
         let mut out = self.encode();
-        let signature = pair.sign(&[CARD_DOMAIN, id, out.as_slice()].concat());
+        let message = [CARD_DOMAIN, id, out.as_slice()].concat();
+        let signature = pair.sign(&message);
+        note(&message, &signature);
         out.extend_from_slice(&signature);
         out
     }

@@ -39,9 +39,18 @@ impl Edges {
     }
 
     /// Whether both lead to the same slots.
+    #[cfg(test)]
     pub(super) fn same_as(&self, other: &Self) -> bool {
         let all = |of: &Self| of.as_slice().iter().all(|slot| self.has(*slot));
         self.len == other.len && all(other)
+    }
+
+    /// Those that do not lead to where any of the others does.
+    pub(super) fn without(&self, other: &Self) -> Self {
+        let mut left = Self::default();
+        let slots = self.as_slice().iter().filter(|slot| !other.has(**slot));
+        slots.for_each(|slot| left.add(*slot));
+        left
     }
 
     fn has(&self, slot: Slot) -> bool {
@@ -179,6 +188,7 @@ impl Graph {
     }
 
     /// How far away a slot was in the last walk, if it was reached.
+    #[cfg(test)]
     pub(super) fn reached(&self, slot: Slot) -> Option<u8> {
         *self.reached.distance.get(usize::from(slot))?
     }

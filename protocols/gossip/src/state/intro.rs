@@ -66,7 +66,7 @@ impl Machine {
         (id, card)
     }
 
-    pub(super) fn card_for(&self, id: &WalkId, secret: &SealSecret) -> Vec<u8> {
+    pub(super) fn card_for(&mut self, id: &WalkId, secret: &SealSecret) -> Vec<u8> {
         let card = Card {
             chain: self.config.chain,
             node: self.me,
@@ -77,7 +77,10 @@ impl Machine {
             // Half of what is allowed, so that clocks may differ by the other half.
             expires: self.now.unix + MAX_CARD_LIFE / 2,
         };
-        card.sign(id, &self.keys)
+        let (me, verifier) = (self.me, &mut self.verifier);
+        card.sign_noting(id, &self.keys, |message, signature| {
+            verifier.signed(&me, message, signature);
+        })
     }
 
     /// Whether we have an address that can be sealed.

@@ -17,6 +17,7 @@ mod bans;
 mod book;
 mod clock;
 mod conn;
+mod distance;
 mod entry;
 mod graph;
 mod guard;
@@ -189,7 +190,8 @@ pub enum Output {
 }
 
 /// Verifies records and cards. The default remembers nothing beyond what the machine holds; a
-/// simulator of many nodes hands in one that checks each signature once for all of them.
+/// simulator of many nodes hands in one that checks each signature once for all of them, and none
+/// that one of its machines has just made.
 pub trait Verifier: Send {
     /// Whether a node signed a message (that is no record).
     fn is_signed(&mut self, node: &NodeKey, message: &[u8], signature: &[u8]) -> bool {
@@ -201,6 +203,16 @@ pub trait Verifier: Send {
     /// # Errors
     /// Those of [`SignedRecord::parse`].
     fn verify(&mut self, bytes: &[u8]) -> Result<Arc<SignedRecord>, crate::record::RecordError>;
+
+    /// The machine itself has just signed this message with the key of `node`, its own.
+    fn signed(&mut self, node: &NodeKey, message: &[u8], signature: &[u8]) {
+        let _ = (node, message, signature);
+    }
+
+    /// The machine itself has just signed this record.
+    fn signed_record(&mut self, record: &Arc<SignedRecord>) {
+        let _ = record;
+    }
 }
 
 /// Checks every signature itself.

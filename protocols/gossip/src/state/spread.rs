@@ -132,6 +132,7 @@ impl Machine {
             .sign(&self.keys)
             .expect("an own record keeps the rules: sorted links, clamped settings");
         let record = Arc::new(record);
+        self.verifier.signed_record(&record);
         self.spread.own = Some(Arc::clone(&record));
         self.take_record(record, None);
     }
