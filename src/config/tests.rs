@@ -418,7 +418,7 @@ fn the_printed_configuration_of_payments_gives_the_same() {
     let config = second.config;
     assert_eq!(config.rpc[0].as_str(), "https://one.example/KEY");
     assert_eq!(config.rpc.len(), 2);
-    assert_eq!(config.prepay_budget, 500_000_000_000_000_000);
+    assert_eq!(config.prepay_budget, Some(500_000_000_000_000_000));
     assert_eq!(config.gas_cap, Some(50_000_000));
     assert_eq!(config.token_price, Some(0));
     assert_eq!(config.pay_every, Duration::from_secs(90));
@@ -432,7 +432,7 @@ fn defaults_of_payments_are_those_of_the_ledger() {
     assert_eq!(config.rates, crate::ledger::price::DEFAULT_RATES);
     assert_eq!(config.thresholds, Thresholds::default());
     assert_eq!(Some(config.limits()), Limits::from_rates(&config.rates));
-    assert_eq!((config.prepay_budget, config.day_cap), (0, None));
+    assert_eq!((config.prepay_budget, config.day_cap), (None, None));
     assert_eq!(config.pay_every, Duration::from_secs(600));
     assert!(config.payments && !config.dry_run && !config.settle_on_stop);
 }
