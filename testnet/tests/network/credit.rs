@@ -66,9 +66,7 @@ async fn prepaid(net: &Testnet, hop: &str, payer: &Payer) -> Option<Wei> {
 
 /// A download stops in the middle, its user is told why, prepays who refused, and then it works.
 async fn by_hand(net: &Testnet) {
-    let t0 = std::time::Instant::now();
     let payer = Payer::ready(net, 1, Funded::Well, settings("prepay_budget = \"0\"")).await;
-    eprintln!("hand ready {:?}", t0.elapsed());
     payer.get(net, "/").await.unwrap();
     let broken = payer.get(net, LARGE).await.unwrap_err();
     assert!(!refusers(&payer).await.is_empty(), "{broken}");
@@ -110,12 +108,10 @@ async fn by_hand(net: &Testnet) {
         };
     }
     assert_eq!(payer.get(net, LARGE).await, Ok(LARGE_LEN), "{words:#?}");
-    eprintln!("hand works {:?}", t0.elapsed());
     let paid = payer.paid(net).await;
     assert_eq!(paid.len(), done.len(), "one payment for each order");
     assert!(paid.iter().all(|transfer| transfer.amount >= amount));
     payer.settled_well(net, LARGE).await;
-    eprintln!("hand settled {:?}", t0.elapsed());
 }
 
 /// Who can't pay gets what is given on trust at most, and is told; once he can, he is served.
@@ -126,7 +122,6 @@ async fn unfunded(net: &Testnet, number: u8, funded: Funded, words: &str) {
             got.clone().err().filter(|said| said.contains(words))
         })
         .await;
-    eprintln!("{number} refused {told}");
     assert!(told.contains("refuses to serve"), "{told}");
     assert!(payer.paid(net).await.is_empty());
     fund_well(net, payer.wallets.consuming).await;
@@ -252,31 +247,40 @@ async fn under_a_ceiling_below_all(net: &Testnet) {
     assert!(payer.books().await.debts.is_empty());
 }
 
+/// Who promises nothing is not served, and told by which hop.
+async fn unauthorised(net: &Testnet) {
+    let payer = Payer::start(net, 9, Funded::Not, settings("payments = false")).await;
+    let told = payer
+        .get_until(net, "/", PAID_WITHIN, |got| {
+            assert!(got.is_err(), "served for nothing");
+            let words = "authorisation missing";
+            got.clone().err().filter(|said| said.contains(words))
+        })
+        .await;
+    assert!(told.contains("reports"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s27_s31_small_credit_prepaying_and_price_ceilings() {
+async fn s26_s27_s31_small_credit_prepaying_and_price_ceilings() {
     let _alone = alone();
-    let began = std::time::Instant::now();
     let mut wanted = trusting(CREDIT, NODES);
     wanted.client_settings = settings(DEAR);
     let net = Testnet::up(wanted).await.unwrap();
-    eprintln!("up after {:?}", began.elapsed());
     // Three at a time: more would find no neighbour with room.
-    if std::env::var_os("XX").is_none() {
-        tokio::join!(
-            by_hand(&net),
-            unfunded(&net, 2, Funded::Not, "the wallet's balance is below"),
-            unfunded(
-                &net,
-                3,
-                Funded::WithoutCoin,
-                "too little of the chain's own coin"
-            ),
-        );
-    }
-    eprintln!("by hand after {:?}", began.elapsed());
-    tokio::join!(under_a_ceiling(&net), under_a_ceiling_below_all(&net));
-    eprintln!("ceilings after {:?}", began.elapsed());
+    let (tokens, coin) = (
+        "the wallet's balance is below",
+        "too little of the chain's own coin",
+    );
+    tokio::join!(
+        by_hand(&net),
+        unfunded(&net, 2, Funded::Not, tokens),
+        unfunded(&net, 3, Funded::WithoutCoin, coin),
+    );
+    tokio::join!(
+        under_a_ceiling(&net),
+        under_a_ceiling_below_all(&net),
+        unauthorised(&net)
+    );
     tokio::join!(by_itself(&net), used_up(&net), through_the_mesh(&net));
-    eprintln!("by itself after {:?}", began.elapsed());
     down(net).await;
 }
