@@ -47,6 +47,7 @@ use self::paying::PayingCircuit;
 use self::serving::Serving;
 use crate::chain::driver::{Beside, Money};
 use crate::chain::provider::Provider;
+use crate::entry::Isolation;
 use crate::ledger::{Payee, PrepayBudget};
 use crate::routing::Dispute;
 
@@ -55,6 +56,8 @@ pub(crate) use self::starting::{MoneyError, StartMoney, start};
 
 /// How often counters are booked. What a crash may cost is a second of usage, writing included.
 const BOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long after a refusal an advance may be on its way to a hop: some blocks. Guess.
+const PASSES_WITHIN: Duration = Duration::from_secs(60);
 /// Refusals that are remembered for the user. Guess.
 const MAX_REFUSALS: usize = 32;
 /// Notices about payments that are kept (from the control API's description).
@@ -83,6 +86,10 @@ pub(crate) struct Refusing {
     pub(crate) node: [u8; 32],
     /// Why.
     pub(crate) why: String,
+    /// What is done about it, or can be.
+    pub(crate) hint: Option<String>,
+    /// Whether it may serve before long, because it is being paid in advance, or may be.
+    pub(crate) passes: bool,
     /// When it said so.
     pub(crate) at: Instant,
 }
@@ -107,6 +114,12 @@ struct Inner {
     provider: Arc<Provider>,
     /// What advances may cost.
     budget: PrepayBudget,
+    /// By what the questions to the chain are told from other flows, if they go through the mesh.
+    rpc_isolation: Option<Isolation>,
+    /// Held while an advance is decided on, so that two together stay within the budget.
+    advancing: tokio::sync::Mutex<()>,
+    /// Hops that refused, and about which it is not decided yet whether to pay them in advance.
+    deciding: Mutex<BTreeSet<Payee>>,
     /// What one token is worth in wei of the coin; 0: fees are not looked at.
     token_price: u128,
     prices: OnceLock<Arc<dyn Prices>>,
@@ -203,12 +216,22 @@ impl Inner {
         refusals.push_front(Refusing {
             node: hop.0,
             why,
+            hint: None,
+            passes: false,
             at: Instant::now(),
         });
         refusals.truncate(MAX_REFUSALS);
         drop(refusals);
         if let Some(payee) = payee {
             self.prepay_after(payee, &refusal);
+        }
+    }
+
+    /// What is done about a hop's last refusal, or can be.
+    pub(super) fn add_to_refusal(&self, hop: &[u8; 32], hint: Option<String>, passes: bool) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(refusing) = refusals.iter_mut().find(|known| known.node == *hop) {
+            (refusing.hint, refusing.passes) = (hint, passes);
         }
     }
 }
@@ -262,6 +285,19 @@ impl Billing {
         let refusals = self.0.refusals.lock();
         let refusals = refusals.unwrap_or_else(PoisonError::into_inner);
         refusals.iter().cloned().collect()
+    }
+
+    /// Whether a flow may wait for a hop that refused lately, and that is being paid in advance. The
+    /// questions to the chain never do: without them nobody is paid.
+    pub(crate) fn is_worth_waiting(&self, isolation: Isolation) -> bool {
+        let own = self.0.rpc_isolation == Some(isolation);
+        let passes = |known: &Refusing| known.passes && known.at.elapsed() < PASSES_WITHIN;
+        !own && self.refusals().iter().any(passes)
+    }
+
+    /// Whether it must wait, because the questions to the chain need what credit is left.
+    pub(crate) fn must_wait(&self, isolation: Isolation) -> bool {
+        self.0.rpc_isolation.is_some() && self.is_worth_waiting(isolation)
     }
 
     /// Books counters twice a second, until nobody holds this any more.

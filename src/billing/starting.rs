@@ -20,15 +20,12 @@ use crate::chain::provider::{
     EndpointError, Fault, Provider, ProviderConfig, Signer as PaymentSigner,
 };
 use crate::chain::scanner::{MAX_SPAN, ScannerConfig};
+use crate::entry::Isolation;
 use crate::ledger::fit::{self, Misfit};
 use crate::ledger::{
     Journal, JournalError, PrepayBudget, Receivables, Thresholds, Tokens, opaque_debug,
 };
 use crate::wallet::ConsumingWallet;
-
-/// How often balances of payers are read. From the settlement design: now and then, and never
-/// because somebody uses the node.
-const FUNDS_EVERY: Duration = Duration::from_secs(600);
 
 /// What the money of a node is started with.
 pub(crate) struct StartMoney {
@@ -42,6 +39,8 @@ pub(crate) struct StartMoney {
     pub(crate) urls: Vec<String>,
     /// The HTTP proxy through which endpoints are asked, if any.
     pub(crate) proxy: Option<String>,
+    /// By what the flows of that proxy's user are told from others.
+    pub(crate) rpc_isolation: Option<Isolation>,
     /// The consuming wallet: at nodes that originate.
     pub(crate) consuming: Option<ConsumingWallet>,
     /// The earning wallet: at nodes that serve.
@@ -50,6 +49,8 @@ pub(crate) struct StartMoney {
     pub(crate) budget: PrepayBudget,
     /// What this node asks for and gives on trust, and the rest for those who ask.
     pub(crate) terms: TermsOf,
+    /// How often balances of payers are read.
+    pub(crate) funds_every: Duration,
     /// How payments are made; chain, token and wallet are filled in.
     pub(crate) engine: EngineConfig,
     /// The books on disk.
@@ -168,7 +169,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
         paying,
         earning: scanner,
         receivables,
-        funds_every: FUNDS_EVERY,
+        funds_every: start.funds_every,
         beside: Some(Arc::new(Accounts(settlement.clone()))),
     })?;
     let (look, wishes) = mpsc::channel(1);
@@ -184,6 +185,9 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
         money,
         provider,
         budget: start.budget,
+        rpc_isolation: start.rpc_isolation,
+        advancing: tokio::sync::Mutex::default(),
+        deciding: Mutex::default(),
         token_price,
         prices: OnceLock::new(),
         disputed: OnceLock::new(),

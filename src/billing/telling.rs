@@ -100,7 +100,12 @@ impl Inner {
 
     fn on_payment(&self, event: engine::Event) {
         match event {
-            engine::Event::Included(payment) => self.tell_hops(&payment, Payment::Included),
+            engine::Event::Included(payment) => {
+                self.tell_hops(&payment, Payment::Included);
+                for (payee, _) in &payment.shares {
+                    self.add_to_refusal(&payee.hop, Some("it has been paid since".into()), false);
+                }
+            }
             engine::Event::Final { payment, outcome } => {
                 let what = if outcome == Outcome::Paid {
                     Payment::Final

@@ -63,7 +63,9 @@ async fn side(node: NodeKey, pays: bool, earns: bool, journal: impl Journal + 's
         proxy: Some("http://127.0.0.1:1".into()),
         consuming: pays.then(|| ConsumingWallet::from_bytes(&[9; 32]).unwrap()),
         earning: earns.then(|| Address::repeat_byte(0xea)),
+        rpc_isolation: None,
         budget: PrepayBudget::default(),
+        funds_every: Duration::from_secs(600),
         terms: TermsOf {
             chain: "dev".into(),
             coin: "ETH",

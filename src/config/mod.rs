@@ -44,7 +44,7 @@ use alloy_primitives::Address;
 use masq_gossip::RatePack;
 
 use crate::{
-    ledger::{Limits, Thresholds, Wei},
+    ledger::{Limits, PrepayBudget, Thresholds, Wei},
     telemetry::LogFilter,
 };
 
@@ -142,8 +142,8 @@ pub struct Config {
     pub price_ceiling: Option<RatePack>,
     /// Credit for payers, in wei; see [`Self::limits`].
     pub credit: Option<Limits>,
-    /// Most that is prepaid by itself a day, in wei of the token.
-    pub prepay_budget: Wei,
+    /// Most that is prepaid by itself a day, in wei of the token; see [`Self::prepay_budget`].
+    pub prepay_budget: Option<Wei>,
     /// Most for a unit of gas, in wei; `None` is the chain's.
     pub gas_cap: Option<Wei>,
     /// What one token is worth, in wei of the coin; `None` is the chain's, 0
@@ -202,6 +202,13 @@ impl Config {
         })
     }
 
+    /// What may be prepaid without asking: the configured budget of a day, or the default one.
+    #[must_use]
+    pub fn prepay_budget(&self) -> PrepayBudget {
+        let of_user = self.prepay_budget.map(PrepayBudget::of_a_day);
+        of_user.unwrap_or_else(PrepayBudget::usual)
+    }
+
     /// What the table of settings then fills in: no field keeps these values.
     fn blank() -> Self {
         Self {
@@ -251,7 +258,7 @@ impl Config {
             thresholds: Thresholds::default(),
             price_ceiling: None,
             credit: None,
-            prepay_budget: 0,
+            prepay_budget: None,
             gas_cap: None,
             token_price: None,
             day_cap: None,

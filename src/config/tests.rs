@@ -418,7 +418,7 @@ fn the_printed_configuration_of_payments_gives_the_same() {
     let config = second.config;
     assert_eq!(config.rpc[0].as_str(), "https://one.example/KEY");
     assert_eq!(config.rpc.len(), 2);
-    assert_eq!(config.prepay_budget, 500_000_000_000_000_000);
+    assert_eq!(config.prepay_budget, Some(500_000_000_000_000_000));
     assert_eq!(config.gas_cap, Some(50_000_000));
     assert_eq!(config.token_price, Some(0));
     assert_eq!(config.pay_every, Duration::from_secs(90));
@@ -439,7 +439,7 @@ fn defaults_of_payments_are_those_of_the_ledger() {
     assert_eq!(ceiling.exit_byte, usual.exit_byte * 10);
     assert_eq!(ceiling.exit_package, usual.exit_package * 10);
     assert_eq!(config.day_cap, Some(20 * crate::ledger::TOKEN));
-    assert_eq!(config.prepay_budget, 0);
+    assert_eq!(config.prepay_budget, None);
     let free = loaded(&["--price-ceiling", "none", "--day-cap", "none"], &[]).config;
     assert_eq!((free.price_ceiling, free.day_cap), (None, None));
     assert_eq!(config.pay_every, Duration::from_secs(600));

@@ -74,7 +74,7 @@ pub enum Misfit {
         /// The least that can be settled.
         least: Wei,
     },
-    /// Automatic prepayment is on, with a budget that pays for nothing.
+    /// Automatic prepayment was set up with a budget that pays for nothing.
     #[error(
         "the prepayment budget is {} a hop and {} a day, but a payment below {} is not worth its \
          fee at present. Raise the budget to that or more, or set it to 0 to prepay by hand",
@@ -157,8 +157,10 @@ pub fn check(terms: &Terms<'_>) -> Result<Fit, Misfit> {
             least,
         });
     }
-    if let Some(budget) = terms.prepay {
-        let PrepayBudget { per_hop, per_day } = *budget;
+    if let Some(budget) = terms.prepay.filter(|budget| budget.is_set) {
+        let PrepayBudget {
+            per_hop, per_day, ..
+        } = *budget;
         let most = per_hop.min(per_day);
         if most > 0 && most < least {
             return Err(Misfit::PrepayTooSmall {
@@ -268,6 +270,7 @@ mod tests {
         let budget = PrepayBudget {
             per_hop: TOKEN / 100,
             per_day: TOKEN,
+            is_set: true,
         };
         let terms = Terms {
             prepay: Some(&budget),

@@ -42,7 +42,7 @@ pub use journal::{Batch, Change, Journal, JournalError, MemoryJournal, Table};
 pub use limits::Limits;
 pub use money::{GWEI, Round, TOKEN, Tokens, mul_div};
 pub use payables::{MAX_PAYEES, PayableError, Payables};
-pub use prepay::{PrepayBudget, PrepayPolicy};
+pub use prepay::{Advice, PrepayBudget, PrepayPolicy, Standing};
 pub use receivables::{
     CreditChange, Funds, Lease, LeaseId, MAX_LEASES, MAX_PAYERS, Receivables, Verdict,
 };

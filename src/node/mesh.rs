@@ -16,7 +16,7 @@ use masq_cores::flow::{
 use masq_cores::pool::{IsolationKey, Pool, PoolError, Want};
 use masq_gossip::Stage;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::routes::Routes;
@@ -34,6 +34,12 @@ const CIRCUITS_TRIED: usize = 3;
 /// Opening a flow, all attempts together: what a client such as a browser waits for a connection
 /// (guess).
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a flow waits for hops that refuse to serve while one of them is being paid in advance: a
+/// payment takes some blocks to be counted (guess).
+const ADVANCE_WAIT: Duration = Duration::from_secs(15);
+/// How often it is tried meanwhile (guess: a block of the quick chains).
+const ADVANCE_PACE: Duration = Duration::from_secs(2);
 
 /// The mesh of a node that originates. Cloning gives another handle.
 #[derive(Clone)]
@@ -159,7 +165,7 @@ impl PooledMesh {
         if self.draining.is_cancelled() {
             return Err(OpenError::ShuttingDown);
         }
-        let attempts = self.attempt(&request, isolation_key(isolation));
+        let attempts = self.attempt(&request, isolation);
         timeout(OPEN_TIMEOUT, attempts)
             .await
             .unwrap_or(Err(OpenError::Timeout))
@@ -177,6 +183,18 @@ impl PooledMesh {
         in_motion && matches!(timeout(ROUTE_GAP, found).await, Ok(Ok(_)))
     }
 
+    /// Whether a hop that refused to serve is being paid in advance.
+    fn is_being_paid(&self, isolation: Isolation) -> bool {
+        let billing = self.billing.as_ref();
+        billing.is_some_and(|billing| billing.is_worth_waiting(isolation))
+    }
+
+    /// Whether what credit is left is needed for the questions that come before such a payment.
+    fn must_wait(&self, isolation: Isolation) -> bool {
+        let billing = self.billing.as_ref();
+        billing.is_some_and(|billing| billing.must_wait(isolation))
+    }
+
     /// Why no circuit came up; with what a hop said that refused to serve meanwhile.
     fn in_words(&self, error: &PoolError) -> String {
         let refusals = self.billing.as_ref().map(Billing::refusals);
@@ -185,11 +203,17 @@ impl PooledMesh {
             .filter(|refusal| refusal.at.elapsed() < OPEN_TIMEOUT)
             .max_by_key(|refusal| refusal.at);
         match recent {
-            Some(refusal) => format!(
-                "{error}; node {} refuses to serve: {}",
-                hex::encode(&refusal.node[..4]),
-                refusal.why
-            ),
+            // First what somebody can do something about: what follows may be cut.
+            Some(refusal) => {
+                let hint = refusal
+                    .hint
+                    .map_or_else(String::new, |hint| format!("; {hint}"));
+                format!(
+                    "node {} refuses to serve: {}{hint} ({error})",
+                    masq_gossip::NodeKey::from(refusal.node).short(),
+                    refusal.why
+                )
+            }
             None => error.to_string(),
         }
     }
@@ -197,11 +221,18 @@ impl PooledMesh {
     async fn attempt(
         &self,
         request: &FlowRequest,
-        isolation: IsolationKey,
+        isolation: Isolation,
     ) -> Result<(FlowReply, FlowStream), OpenError> {
         let mut tried = Attempts::new(&self.routes, request);
+        let began = Instant::now();
         loop {
-            let session = match self.pool.session(isolation, &tried.want).await {
+            let waits = || began.elapsed() < ADVANCE_WAIT;
+            if waits() && self.must_wait(isolation) {
+                sleep(ADVANCE_PACE).await;
+                continue;
+            }
+            let key = isolation_key(isolation);
+            let session = match self.pool.session(key, &tried.want).await {
                 Ok(session) => session,
                 Err(PoolError::NoRoute(why)) => {
                     if self.route_is_coming().await {
@@ -213,6 +244,10 @@ impl PooledMesh {
                     }
                 }
                 Err(PoolError::Shutdown) => return Err(OpenError::ShuttingDown),
+                Err(_) if waits() && self.is_being_paid(isolation) => {
+                    sleep(ADVANCE_PACE).await;
+                    continue;
+                }
                 Err(error) => {
                     let reason = self.in_words(&error);
                     return Err(tried.last.take().unwrap_or(OpenError::NoRoute { reason }));

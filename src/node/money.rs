@@ -1,5 +1,8 @@
 //! The money of a node that runs: its start from the configuration, and its end.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use masq_gossip::Chain;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -11,12 +14,15 @@ use crate::chain::engine::EngineConfig;
 use crate::chain::facts;
 use crate::config::Config;
 use crate::daemon::StartError;
-use crate::entry::Entry;
-use crate::ledger::{PrepayBudget, limits::payee_day_cap};
+use crate::entry::{Entry, Isolation};
+use crate::ledger::limits::payee_day_cap;
 
-/// Part of a day's budget that one hop may hold in advances. Guess: with two the other half is
-/// there when the first hop turns out to be a bad one.
-const HOP_SHARE: u128 = 2;
+/// How often balances of payers are read. From the settlement design: now and then, and never
+/// because somebody uses the node.
+const FUNDS_EVERY: Duration = Duration::from_secs(600);
+/// The same on the development chain, where nobody is to be hidden from. Guess: what somebody who
+/// tries things out waits for.
+const DEV_FUNDS_EVERY: Duration = Duration::from_secs(5);
 
 type Task = JoinHandle<Result<(), DriverError>>;
 
@@ -52,10 +58,11 @@ impl Builder {
                     "Set `http`, or switch rpc_via_mesh off.",
                 )
             })?;
-            Some(format!("http://{http}"))
+            Some(through(http))
         } else {
             None
         };
+        let (proxy, rpc_isolation) = proxy.unzip();
         let engine = engine(config, token);
         let no_store = || StartError::Internal("the store for money is not open".into());
         let store = self.safe.money_store.clone().ok_or_else(no_store)?;
@@ -69,6 +76,7 @@ impl Builder {
                 .map(|url| url.as_str().to_owned())
                 .collect(),
             proxy,
+            rpc_isolation,
             consuming: self
                 .safe
                 .wallets
@@ -88,9 +96,11 @@ impl Builder {
                 pay_every: config.pay_every,
                 settle_on_stop: config.settle_on_stop,
             },
-            budget: PrepayBudget {
-                per_hop: config.prepay_budget / HOP_SHARE,
-                per_day: config.prepay_budget,
+            budget: config.prepay_budget(),
+            funds_every: if config.chain == Chain::Dev {
+                DEV_FUNDS_EVERY
+            } else {
+                FUNDS_EVERY
             },
             engine,
             journal: Box::new(StoreJournal::new(store)),
@@ -99,6 +109,20 @@ impl Builder {
         let (billing, task) = billing::start(start).await.map_err(refused)?;
         Ok(Some((billing, task)))
     }
+}
+
+/// The user by whom the questions to the chain go through the own proxy.
+const RPC_USER: &str = "rpc";
+
+/// The own proxy's address with credentials of their own for the questions to the chain, and the
+/// isolation that follows. They share no circuit with other flows: whoever sees both at an exit
+/// could tell which wallet asks for what; and a circuit on which nothing else is used leaves credit
+/// for them.
+fn through(http: SocketAddr) -> (String, Isolation) {
+    let secret: [u8; 16] = rand::random();
+    let password = hex::encode(secret);
+    let isolation = Isolation::from_credentials("http", RPC_USER.as_bytes(), password.as_bytes());
+    (format!("http://{RPC_USER}:{password}@{http}"), isolation)
 }
 
 /// The file in the data folder that holds the next nonce, outside the books.
@@ -121,7 +145,7 @@ fn engine(config: &Config, token: alloy_primitives::Address) -> EngineConfig {
     engine.dry_run = config.dry_run;
     if config.chain == Chain::Dev {
         // Its blocks come when somebody wants them.
-        engine.poll = engine.poll.min(std::time::Duration::from_secs(1));
+        engine.poll = engine.poll.min(Duration::from_secs(1));
     }
     engine
 }

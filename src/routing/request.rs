@@ -277,4 +277,12 @@ pub enum NoRoute {
         /// Nodes known, the origin included.
         nodes: usize,
     },
+    /// There are loops, and each of them leads through a node above the ceiling.
+    #[error(
+        "every loop of {hops} hops to an exit and back leads through a node that asks more than the price ceiling allows"
+    )]
+    LoopsTooDear {
+        /// Hops asked for.
+        hops: HopRange,
+    },
 }

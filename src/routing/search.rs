@@ -85,10 +85,9 @@ pub(super) fn choose_measured(
         legs,
         pairs: 0,
     };
-    let (over, home) = loops.draw().ok_or(NoRoute::NoLoop {
-        hops: request.hops,
-        nodes: graph.len(),
-    })?;
+    let Some((over, home)) = loops.draw() else {
+        return Err(why_no_loop(graph, request, scores, now, rng));
+    };
     let (over, home) = (loops.legs[over], loops.legs[home]);
     let (over_path, home_path) = (over.path(), home.path());
     let keys = |ids: &[Id]| ids.iter().map(|id| *graph.key(*id)).collect::<Vec<_>>();
@@ -105,6 +104,27 @@ pub(super) fn choose_measured(
         pairs: loops.pairs,
     };
     Ok((chosen, effort))
+}
+
+/// Why there is no loop: whether the user's ceiling is what rules all of them out.
+fn why_no_loop(
+    graph: &Graph,
+    request: &Request<'_>,
+    scores: &Scores,
+    now: Instant,
+    rng: &mut dyn Rng,
+) -> NoRoute {
+    let hops = request.hops;
+    let at_any_price = Request {
+        ceiling: None,
+        ..*request
+    };
+    if request.ceiling.is_some() && choose_measured(graph, &at_any_price, scores, now, rng).is_ok()
+    {
+        return NoRoute::LoopsTooDear { hops };
+    }
+    let nodes = graph.len();
+    NoRoute::NoLoop { hops, nodes }
 }
 
 /// A simple path from an entry neighbour to an exit, used either way.

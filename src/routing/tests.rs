@@ -278,6 +278,16 @@ fn reasons_for_no_route() {
     assert_eq!(pick(&mesh, &ceiling, 1), Err(NoRoute::ExitsTooDear));
     mesh.exit_byte = 4;
     assert!(pick(&mesh, &ceiling, 1).is_ok());
+    mesh.routing_byte = 1;
+    let hops = hops(3);
+    let too_dear = Err(NoRoute::LoopsTooDear { hops });
+    assert_eq!(pick(&mesh, &ceiling, 1), too_dear);
+    let cut = Request {
+        ceiling: ceiling.ceiling,
+        ..cut
+    };
+    let no_loop = Err(NoRoute::NoLoop { hops, nodes: 4 });
+    assert_eq!(pick(&mesh, &cut, 1), no_loop, "whatever it costs");
     let countries = Countries {
         groups: vec![vec![*b"CZ"]],
         strict: true,

@@ -145,6 +145,43 @@ pub enum ChainKind {
     None,
 }
 
+/// How much its nodes trust each other.
+#[derive(Debug, Clone, Args)]
+pub struct CreditArgs {
+    /// What a hop lets a newcomer use before it pays, such as 16MB (the daemon's own default). Debts
+    /// are paid as rarely as the daemon's defaults have it then, so prepaying is what opens an
+    /// account again [default: hundreds of GB, and debts are paid within seconds]
+    #[arg(long, value_name = "AMOUNT", value_parser = bytes)]
+    pub credit: Option<u64>,
+    /// What a node may prepay by itself on one day, in MASQ; 0: nothing [default: the daemon's]
+    #[arg(long, value_name = "MASQ", value_parser = masq::control::types::Amount::of_tokens)]
+    pub prepay_budget: Option<masq::control::types::Amount>,
+}
+
+/// Reads an amount of data: `500kB`, `16MB`, `1.5GB`.
+fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 3] = [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)];
+    let wrong = || format!("\"{text}\" is not an amount of data such as 500kB, 16MB or 1.5GB");
+    let parts = UNITS
+        .iter()
+        .find_map(|(unit, of)| Some((text.strip_suffix(unit)?, *of)));
+    let (number, unit) = parts.ok_or_else(wrong)?;
+    let (whole, part) = number
+        .trim()
+        .split_once('.')
+        .unwrap_or((number.trim(), "0"));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    // Nine digits behind the point are those of a byte in a GB.
+    if !digits(whole) || !digits(part) || part.is_empty() || part.len() > 9 {
+        return Err(wrong());
+    }
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    let behind: u64 = format!("{part:0<9}").parse().map_err(|_| wrong())?;
+    let behind = u128::from(behind) * u128::from(unit) / 1_000_000_000;
+    let all = u128::from(whole) * u128::from(unit) + behind;
+    u64::try_from(all).map_err(|_| wrong())
+}
+
 /// When a mesh counts as up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Ready {
@@ -165,6 +202,9 @@ pub struct UpArgs {
     /// The money.
     #[command(flatten)]
     pub money: MoneyArgs,
+    /// The trust.
+    #[command(flatten)]
+    pub credit: CreditArgs,
     /// SOCKS5 proxy of the first node
     #[arg(long, default_value = "127.0.0.1:1080", value_name = "ADDR:PORT")]
     pub socks: SocketAddr,
@@ -388,6 +428,46 @@ mod tests {
         for bad in ["-1", "", "NaN", "inf", "3601", "1s"] {
             assert!(block_time(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn credit_is_an_amount_of_data() {
+        for (text, wanted) in [
+            ("500kB", 500_000),
+            ("16MB", 16_000_000),
+            ("16 MB", 16_000_000),
+            ("1.5GB", 1_500_000_000),
+            ("0.000000001GB", 1),
+        ] {
+            assert_eq!(bytes(text), Ok(wanted), "{text}");
+        }
+        for bad in [
+            "16",
+            "",
+            "MB",
+            "-1MB",
+            "1e3MB",
+            "1.MB",
+            "1.0000000001GB",
+            "16mb",
+            "99999999999999999999GB",
+            "99999999999GB",
+            "1.2.3MB",
+        ] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+        let cli = Cli::parse_from([
+            "masq-testnet",
+            "up",
+            "--credit",
+            "2MB",
+            "--prepay-budget=0.5",
+        ]);
+        let Command::Up(up) = cli.command else {
+            panic!("{cli:?}")
+        };
+        assert_eq!(up.credit.credit, Some(2_000_000));
+        assert_eq!(up.credit.prepay_budget.unwrap().0, masq::ledger::TOKEN / 2);
     }
 
     #[test]

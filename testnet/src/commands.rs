@@ -154,6 +154,8 @@ async fn bring_up(
     let mut options = options(&args.mesh)?;
     (options.socks, options.http) = (args.socks, args.http);
     options.chain = args.money.into();
+    options.credit = args.credit.credit;
+    options.prepay_budget = args.credit.prepay_budget.map(|amount| amount.0);
     let mut net = unless_stopped(Testnet::start(options)).await?;
     let formed = async {
         net.state()?.save()?;

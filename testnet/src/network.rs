@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use alloy::primitives::Address;
 use futures::future::join_all;
 use masq::control::types::{Stage, Status};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::between::Between;
 use crate::client::NodeClient;
 use crate::error::TestnetError;
 use crate::fetch::Via;
-use crate::money::{Bank, NodeWallets};
+use crate::money::{Bank, NodeWallets, Terms};
 use crate::plan::{NODE_PORT, NodePlan, Options, Plan, Role, WaitFor, addresses_free};
 use crate::process::{LEASH, NodeProcess, ProcessId};
 use crate::state::{NetworkState, NodeState};
@@ -199,6 +200,7 @@ impl Testnet {
         let prefix = free_prefix(options.nodes)?;
         // The plan is checked before anything is opened or written.
         Plan::new(&options, prefix, Path::new(""))?;
+        Terms::new(String::new(), Address::ZERO).wanted(&options)?;
         check_free("the SOCKS5 proxy", options.socks, "--socks")?;
         check_free("the HTTP proxy", options.http, "--http")?;
         let web = WebServer::on_loopback()
@@ -242,12 +244,7 @@ impl Testnet {
     async fn equip(options: &Options, plan: &mut Plan) -> Result<Option<Bank>, TestnetError> {
         let bank = Bank::open(&options.chain).await?;
         if let Some(bank) = &bank {
-            let terms = if options.pay_as_usual {
-                bank.terms().as_usual()
-            } else {
-                bank.terms()
-            };
-            bank.equip(plan, &terms).await?;
+            bank.equip(plan, &bank.terms().wanted(options)?).await?;
         }
         plan.write()?;
         Ok(bank)

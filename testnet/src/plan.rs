@@ -145,6 +145,12 @@ pub struct Options {
     pub chain: Chain,
     /// Pays debts as rarely as the daemon's defaults have it, and not within seconds. Default: no.
     pub pay_as_usual: bool,
+    /// Gives newcomers the price of so many bytes on trust, and not plenty. Debts are paid as rarely
+    /// as the daemon's defaults have it then: what opens an account again is prepaying, as in
+    /// production. Default: plenty.
+    pub credit: Option<u64>,
+    /// What a node may prepay by itself on one day, in wei of the token. Default: the daemon's.
+    pub prepay_budget: Option<masq::ledger::Wei>,
     /// Gives every node a SOCKS5 proxy on [`SOCKS_PORT`] of its own address, and none an HTTP
     /// proxy. Default: only the client has proxies.
     pub all_socks: bool,
@@ -177,6 +183,8 @@ impl Options {
             between: false,
             chain: Chain::None,
             pay_as_usual: false,
+            credit: None,
+            prepay_budget: None,
             all_socks: false,
             client_settings: Table::new(),
             log_level: "info".to_owned(),

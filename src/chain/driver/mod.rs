@@ -88,6 +88,8 @@ pub enum MoneyEvent {
 pub struct Books {
     /// Per payee.
     pub payables: Vec<Payable>,
+    /// Advances that were asked for and are in no payment yet.
+    pub asked: Vec<(Payee, Wei)>,
     /// Payments that are not final.
     pub under_way: Vec<Intent>,
     /// Nonces of those that were seen in a block.

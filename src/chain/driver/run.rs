@@ -435,6 +435,7 @@ impl Driver {
         let now = self.parts.clock.now().mono;
         Books {
             payables: engine.map_or(vec![], |e| e.payables().iter().cloned().collect()),
+            asked: engine.map_or(vec![], |e| e.advances_asked().collect()),
             under_way: engine.map_or(vec![], |e| e.under_way().cloned().collect()),
             included: engine.map_or(vec![], |e| e.included().collect()),
             phase: engine.map(Engine::phase),

@@ -227,6 +227,11 @@ impl Engine {
         &self.payables
     }
 
+    /// Advances that were asked for and are in no payment yet.
+    pub fn advances_asked(&self) -> impl Iterator<Item = (Payee, Wei)> {
+        self.prepay.iter().map(|(payee, amount)| (*payee, *amount))
+    }
+
     /// Payments that are not final.
     pub fn under_way(&self) -> impl Iterator<Item = &Intent> {
         self.live.values().map(|live| &live.intent)

@@ -49,7 +49,11 @@ impl Engine {
     fn look_again_later(&mut self, now: Now) {
         self.wants_to_pay = false;
         self.settle_now = false;
-        self.prepay.clear();
+        // An advance to somebody whom a payment is on the way to waits for its end; whatever else
+        // was in the way of the others was told.
+        let payables = &self.payables;
+        self.prepay
+            .retain(|payee, _| payables.get(payee).is_some_and(|row| row.reserved > 0));
         self.scan_at = now.mono + self.config.scan_every;
     }
 

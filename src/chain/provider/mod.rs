@@ -44,6 +44,9 @@ const FIRST_REST: Duration = Duration::from_secs(2);
 /// Longest such time. From the requirement that an hour's outage is got over: the first question
 /// after it waits five minutes at most.
 const LONGEST_REST: Duration = Duration::from_secs(300);
+/// The same through the mesh: what fails there is mostly the way, which is there again within seconds
+/// once the node has joined, or a hop was paid. Guess.
+const LONGEST_REST_VIA_MESH: Duration = Duration::from_secs(8);
 
 /// What a provider is told.
 #[derive(Clone)]
@@ -167,12 +170,17 @@ impl Provider {
     }
 
     fn failed(&self, at: usize, fault: Option<Fault>) {
+        let longest = if self.config.proxy.is_some() {
+            LONGEST_REST_VIA_MESH
+        } else {
+            LONGEST_REST
+        };
         let mut states = self.lock();
         let state = &mut states[at];
         let rest = FIRST_REST * (1 << state.failures.min(8));
         state.failures = state.failures.saturating_add(1);
         state.checked = false;
-        state.rests_until = Some(Instant::now() + rest.min(LONGEST_REST));
+        state.rests_until = Some(Instant::now() + rest.min(longest));
         state.fault = fault.or(state.fault.take());
     }
 

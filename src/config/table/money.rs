@@ -160,15 +160,17 @@ pub(super) const SETTINGS: [Setting; COUNT] = [
         heading: Heading::Money,
         placeholder: "MASQ",
         shape: Shape::One,
-        default: Default::Text("0"),
+        default: Default::Unset("4"),
         help: "The most that may be prepaid by itself on one day, in MASQ",
-        more: "Such as \"0.5\". Hops give strangers little credit; who prepays gets more at once, \
-               and loses it if the hop goes away. 0: nothing is prepaid without being asked for.",
+        more: "Such as \"0.5\". Hops give strangers little credit; when it runs out, the hop is \
+               prepaid. A quarter of the budget is the most that one hop may hold, and is what is \
+               lost if it goes away. What else was paid on the day counts as well. 0: nothing is \
+               prepaid without being asked for.",
         set: |c, g| {
-            c.prepay_budget = money::tokens(g.one()?)?;
+            c.prepay_budget = Some(money::tokens(g.one()?)?);
             Ok(())
         },
-        show: |c| Shown::text(money::show_tokens(c.prepay_budget)),
+        show: |c| Shown::option(c.prepay_budget.map(money::show_tokens).as_ref()),
     },
     Setting {
         key: "gas_cap",

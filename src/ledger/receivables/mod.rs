@@ -33,6 +33,10 @@ const FUNDS_HOLD: u64 = 3_600;
 /// below what a new wallet gets anyway.
 const FORGET_AFTER: u64 = 30 * 86_400;
 
+/// One part in so many of what is given on trust is for new circuits only, and not for those that
+/// want more. Guess: at the defaults eight circuits of the first lease.
+const KEPT_PARTS: Wei = 8;
+
 /// A payer's balances, as read from the chain now and then.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Funds {
@@ -214,7 +218,7 @@ impl Receivables {
         if self.leases.len() >= MAX_LEASES {
             return Err(Refusal::NoRoom);
         }
-        let amount = self.grant(unix, payer, source, want)?;
+        let amount = self.grant(unix, payer, source, want, 0)?;
         let id = LeaseId(self.next_lease);
         self.next_lease += 1;
         let left = amount;
@@ -229,14 +233,17 @@ impl Receivables {
         Ok(Lease { id, amount })
     }
 
-    /// Adds to a lease, as [`Receivables::lease`]. Returns by how much.
+    /// Adds to a lease, as [`Receivables::lease`]. Returns by how much. The last part of what is given
+    /// on trust is left to new circuits: a payer whose download has used the rest up can still ask the
+    /// chain through the mesh, and so pay.
     ///
     /// # Errors
     /// [`Refusal`] when there is nothing; the lease stays what it was.
     pub fn extend(&mut self, unix: u64, id: LeaseId, want: Wei) -> Result<Wei, Refusal> {
         let lease = self.leases.get(&id).ok_or(Refusal::UnknownLease)?;
         let (payer, source) = (lease.payer, lease.source);
-        let amount = self.grant(unix, payer, source, want)?;
+        let kept = self.limits.first / KEPT_PARTS;
+        let amount = self.grant(unix, payer, source, want, kept)?;
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.left = lease.left.saturating_add(amount);
         }
@@ -249,6 +256,7 @@ impl Receivables {
         payer: Address,
         source: [u8; 32],
         want: Wei,
+        kept: Wei,
     ) -> Result<Wei, Refusal> {
         self.free.refill(unix, &self.limits);
         let is_known = self.accounts.get(&payer).is_some_and(|e| e.row.known);
@@ -260,7 +268,7 @@ impl Receivables {
             live: Live::default(),
         };
         let entry = self.accounts.get(&payer).unwrap_or(&fresh);
-        let room = match self.room(unix, entry, &source) {
+        let room = match self.room(unix, entry, &source, kept) {
             Ok(room) => room,
             Err(why) => {
                 if let Some(entry) = self.accounts.get_mut(&payer) {
@@ -280,8 +288,8 @@ impl Receivables {
         Ok(amount)
     }
 
-    /// How much `entry` may be leased, or why nothing.
-    fn room(&self, unix: u64, entry: &Entry, source: &[u8; 32]) -> Result<Wei, Refusal> {
+    /// How much `entry` may be leased, or why nothing; `kept` is not there.
+    fn room(&self, unix: u64, entry: &Entry, source: &[u8; 32], kept: Wei) -> Result<Wei, Refusal> {
         let row = &entry.row;
         if row.banned {
             let (owed, unban) = (row.owed(), self.thresholds.unban());
@@ -301,6 +309,7 @@ impl Receivables {
         let (under, above) = exposure(entry);
         let limit = limit(&self.limits, unix, row);
         let within = limit.saturating_sub(under).saturating_add(above);
+        let within = within.saturating_sub(kept);
         if within == 0 {
             // What brings it back under half of the limit.
             let pay = under.saturating_sub(limit / 2).max(1);

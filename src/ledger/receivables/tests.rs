@@ -105,6 +105,24 @@ fn s27_a_thousand_fresh_wallets_get_no_more_than_the_free_credit() {
     assert_eq!(lease.amount, want * 100);
 }
 
+#[test]
+fn the_last_part_of_the_trust_is_for_new_circuits() {
+    let mut books = books();
+    let payer = wallet(1);
+    let large = books.lease(0, payer, SOURCE, 30).unwrap();
+    // Of 100, an eighth is kept.
+    assert_eq!(books.extend(0, large.id, 500), Ok(58));
+    let none = books.extend(0, large.id, 1);
+    assert!(matches!(none, Err(Refusal::OverLimit { .. })), "{none:?}");
+    let small = books.lease(0, payer, SOURCE, 30).unwrap();
+    assert_eq!(small.amount, 12);
+    assert!(books.lease(0, payer, SOURCE, 1).is_err());
+    // What was prepaid is there for all of them, but for the same part.
+    books.credit(1, &[seen(payer, 1_000)]);
+    assert_eq!(books.extend(1, large.id, 5_000), Ok(988));
+    assert_eq!(books.lease(1, payer, SOURCE, 30).unwrap().amount, 12);
+}
+
 fn price_of_cells(cells: u64) -> Wei {
     crate::ledger::price::dearest(&DEFAULT_RATES, cells * 16_263).unwrap()
 }

@@ -8,7 +8,10 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-use super::{Field, Graph, Id, Legs, Loops, NoRoute, Observer, PAIR_BUDGET, Rank, Request, Scores};
+use super::{
+    Field, Graph, Id, Legs, Loops, NoRoute, Observer, PAIR_BUDGET, Rank, Request, Scores,
+    why_no_loop,
+};
 use crate::routing::NodeKey;
 
 /// A route that could be chosen.
@@ -64,8 +67,7 @@ pub fn odds(
         }
     }
     if all.is_empty() {
-        let nodes = graph.len();
-        return Err(NoRoute::NoLoop { hops, nodes });
+        return Err(why_no_loop(graph, request, scores, now, &mut order));
     }
     let keys = |ids: &[Id]| ids.iter().map(|id| *graph.key(*id)).collect::<Vec<_>>();
     let likely = |((over, home), probability): ((usize, usize), f64)| {

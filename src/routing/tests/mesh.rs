@@ -27,6 +27,7 @@ pub(super) struct Mesh {
     pub(super) no_relays: HashSet<u16>,
     pub(super) listed_links: u8,
     pub(super) exit_byte: u64,
+    pub(super) routing_byte: u64,
     pub(super) ports: Ports,
 }
 
@@ -40,6 +41,7 @@ impl Mesh {
             no_relays: HashSet::new(),
             listed_links: 0,
             exit_byte: 0,
+            routing_byte: 0,
             ports: Ports::default(),
         }
     }
@@ -173,6 +175,7 @@ impl Mesh {
                 },
                 rates: Rates {
                     exit_byte: self.exit_byte,
+                    routing_byte: self.routing_byte,
                     ..Rates::default()
                 },
                 ports: self.ports.clone(),

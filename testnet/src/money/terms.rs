@@ -4,10 +4,14 @@
 use std::path::Path;
 
 use alloy::primitives::Address;
-use masq::ledger::{Limits, TOKEN, Thresholds, Wei};
+use masq::ledger::limits::{FIRST_BYTES, POOL_BYTES, QUOTA_PARTS, REFILL_BYTES};
+use masq::ledger::{Limits, PrepayBudget, TOKEN, Thresholds, Wei, fit, price};
 use toml::{Table, Value};
 
+use super::chain::Chain;
 use super::wallets::key_file;
+use crate::error::TestnetError;
+use crate::plan::Options;
 
 /// What a debt is paid by in a testnet, see [`Thresholds`]: from 20 gwei on, which is a third of a
 /// second of a relay at 200 kB/s, five seconds after it came to be; ten gwei some seconds later. Who
@@ -21,9 +25,9 @@ const USUAL_PAY_EVERY: u64 = 600;
 pub(super) const TOKENS: Wei = 1_000 * TOKEN;
 /// Coin that a consuming wallet begins with, in wei: a hundred thousand transfers.
 pub(super) const COIN: u128 = 10 * 1_000_000_000_000_000_000;
-/// Credit of a payer that a hop does not know, in tokens: hundreds of GB. What the small credit of
-/// production does is tested elsewhere; here a mesh has to go on while payments are on their way,
-/// also when nodes are killed in between.
+/// Credit of a payer that a hop does not know, in tokens: hundreds of GB. A mesh has to go on while
+/// payments are on their way, also when nodes are killed in between; with [`Options::credit`] it is
+/// as small as in production.
 const FIRST_CREDIT: Wei = TOKEN;
 
 /// What all nodes of a testnet have in common.
@@ -41,6 +45,8 @@ pub struct Terms {
     pub pay_every: u64,
     /// How much credit hops give. Default: plenty.
     pub credit: Limits,
+    /// What a node may prepay by itself on one day. Default: the daemon's own default.
+    pub prepay_budget: Option<Wei>,
 }
 
 impl Terms {
@@ -63,6 +69,45 @@ impl Terms {
                 quota: 1_000 * FIRST_CREDIT,
                 share: masq::ledger::limits::SHARE,
             },
+            prepay_budget: None,
+        }
+    }
+
+    /// The same, as the options of a testnet want them.
+    ///
+    /// # Errors
+    /// When a daemon would not start with them, in its own words.
+    pub fn wanted(self, options: &Options) -> Result<Self, TestnetError> {
+        let mut terms = if options.pay_as_usual || options.credit.is_some() {
+            self.as_usual()
+        } else {
+            self
+        };
+        let trust = options.credit.is_some() || options.prepay_budget.is_some();
+        if trust && options.chain == Chain::None {
+            return Err(TestnetError::Options(
+                "nobody pays in a mesh with --chain none: leave --credit and --prepay-budget out"
+                    .to_owned(),
+            ));
+        }
+        if let Some(bytes) = options.credit {
+            terms.credit = small(bytes).ok_or_else(|| {
+                TestnetError::Options(format!("a credit of {bytes} bytes is too much (--credit)"))
+            })?;
+        }
+        terms.prepay_budget = options.prepay_budget;
+        let budget = terms.prepay_budget.map(PrepayBudget::of_a_day);
+        let checked = fit::check(&fit::Terms {
+            thresholds: &terms.thresholds,
+            limits: Some(&terms.credit),
+            prepay: budget.as_ref(),
+            rates: &price::DEFAULT_RATES,
+            fee: 0,
+            token_price: 0,
+        });
+        match checked {
+            Ok(_) => Ok(terms),
+            Err(misfit) => Err(TestnetError::Options(format!("{misfit} (--credit)"))),
         }
     }
 
@@ -101,11 +146,32 @@ impl Terms {
         } = self.credit;
         let credit = format!("{first}|{pool}|{refill_per_day}|{quota}");
         set("credit", credit.into());
+        if let Some(budget) = self.prepay_budget {
+            let budget = format!("{}.{:018}", budget / TOKEN, budget % TOKEN);
+            set("prepay_budget", budget.into());
+        }
         set("pay_every", format!("{}s", self.pay_every).into());
         // A fee here is no part of anything: the rule that it be a small one is off.
         set("token_price", "0".into());
         all
     }
+}
+
+/// Limits that give a newcomer the price of so many bytes on trust, and all of them together as many
+/// times more as the daemon's defaults do.
+fn small(bytes: u64) -> Option<Limits> {
+    let worth = |of: u64| {
+        let bytes = u128::from(bytes) * u128::from(of) / u128::from(FIRST_BYTES);
+        price::dearest(&price::DEFAULT_RATES, bytes.try_into().ok()?)
+    };
+    let pool = worth(POOL_BYTES)?;
+    Some(Limits {
+        first: worth(FIRST_BYTES)?,
+        pool,
+        refill_per_day: worth(REFILL_BYTES)?,
+        quota: pool / QUOTA_PARTS,
+        share: masq::ledger::limits::SHARE,
+    })
 }
 
 #[cfg(test)]
@@ -124,6 +190,46 @@ mod tests {
         assert!(!terms.thresholds.over(second, maturity));
         assert!(terms.thresholds.over(second, maturity + interval));
         assert!(maturity + interval + 2 * PAY_EVERY <= 30);
+    }
+
+    fn with(credit: Option<u64>, prepay_budget: Option<Wei>) -> Result<Table, String> {
+        let mut options = Options::new(crate::Program::Masqd("masqd".into()));
+        (options.credit, options.prepay_budget) = (credit, prepay_budget);
+        options.chain = Chain::Dev;
+        let terms = Terms::new("http://127.0.0.1:1".into(), Address::repeat_byte(7));
+        let wanted = terms.wanted(&options).map_err(|error| error.to_string());
+        Ok(wanted?.settings(Path::new("/d")))
+    }
+
+    #[test]
+    fn a_small_credit_is_that_of_the_daemon_on_the_terms_of_the_daemon() {
+        let settings = with(Some(FIRST_BYTES), Some(TOKEN / 2)).unwrap();
+        let usual = Limits::from_rates(&price::DEFAULT_RATES).unwrap();
+        let Limits {
+            first,
+            pool,
+            refill_per_day,
+            quota,
+            ..
+        } = usual;
+        let credit = format!("{first}|{pool}|{refill_per_day}|{quota}");
+        assert_eq!(settings["credit"].as_str(), Some(&*credit));
+        assert_eq!(settings["pay_every"].as_str(), Some("600s"));
+        assert_eq!(
+            settings["prepay_budget"].as_str(),
+            Some("0.500000000000000000")
+        );
+        assert!(!with(None, None).unwrap().contains_key("prepay_budget"));
+    }
+
+    #[test]
+    fn a_credit_with_which_no_daemon_would_start_is_refused_in_its_words() {
+        let said = with(Some(10), None).unwrap_err();
+        assert!(
+            said.contains("not one full cell") && said.ends_with("(--credit)"),
+            "{said}"
+        );
+        assert!(with(Some(u64::MAX), None).unwrap_err().contains("too much"));
     }
 
     #[test]

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod credit;
 mod crowd;
 mod healing;
 mod joining;
 mod money;
+mod payer;
 mod secrecy;
 mod sleeping;
 mod storms;

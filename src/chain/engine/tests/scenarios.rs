@@ -592,6 +592,20 @@ fn prepaying_reaches_a_stranger_and_is_used_up_first() {
 }
 
 #[test]
+fn prepaying_somebody_whom_a_payment_is_on_its_way_to_waits_for_its_end() {
+    let mut world = ready(config(1));
+    let hop = payee(5);
+    let prepay = |amount| Input::Prepay { payee: hop, amount };
+    world.input(prepay(8 * GWEI));
+    world.blocks(2);
+    assert!(world.on_disk(&hop).unwrap().reserved > 0, "not final yet");
+    world.input(prepay(3 * GWEI));
+    world.blocks(2 * FINALITY + 10);
+    let row = world.on_disk(&hop).unwrap();
+    assert_eq!((row.paid, row.advanced), (11 * GWEI, 11 * GWEI));
+}
+
+#[test]
 fn batches_approve_first_and_pay_each_payee_from_the_payer() {
     let mut many = config(1);
     many.disperse = Some(disperse());

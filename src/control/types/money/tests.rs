@@ -312,6 +312,7 @@ fn payments_of_the_engine_become_what_is_shown() {
         legs: vec![leg.clone()],
     };
     let books = Books {
+        asked: vec![],
         payables: vec![],
         under_way: vec![
             intent(7, vec![variant(1, false), variant(2, false)]),
