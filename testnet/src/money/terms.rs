@@ -101,6 +101,7 @@ impl Terms {
             thresholds: &terms.thresholds,
             limits: Some(&terms.credit),
             prepay: budget.as_ref(),
+            payee_day_cap: Wei::MAX,
             rates: &price::DEFAULT_RATES,
             fee: 0,
             token_price: 0,
