@@ -44,7 +44,10 @@ fuzz_target!(|data: &[u8]| {
     let domain = Domain::new(31337, [1; 20].into());
     let payer = Party::Payer([1; 20].into());
     let hop = Party::Hop(HOP);
-    let mut machine = Machine::new(Config::new(domain, HOP, u128::MAX), Some(Arc::new(Stub)));
+    let mut machine = Machine::new(
+        Config::new(domain, HOP, u128::MAX, TERMS.rates),
+        Some(Arc::new(Stub)),
+    );
     let mut now = Now {
         mono: Duration::ZERO,
         unix: 1_700_000_000,
