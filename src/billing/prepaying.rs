@@ -112,17 +112,23 @@ impl Inner {
         let _one_at_a_time = self.advancing.lock().await;
         let books = self.money.books().await.ok()?;
         let row = books.payables.iter().find(|row| row.payee == payee);
-        let asked = |of: Option<Payee>| {
+        let asked = |of: Option<[u8; 32]>| {
             let asked = books.asked.iter();
-            let asked = asked.filter(|(to, _)| of.is_none_or(|of| of == *to));
+            let asked = asked.filter(|(to, _)| of.is_none_or(|of| of == to.hop));
             asked.fold(0, |sum: Wei, (_, amount)| sum.saturating_add(*amount))
         };
+        // What the hop holds under all wallets that it ever named: by a new one it gets nothing new.
+        let held = books
+            .payables
+            .iter()
+            .filter(|row| row.payee.hop == payee.hop);
+        let held = held.fold(asked(Some(payee.hop)), |sum, row| {
+            sum.saturating_add(row.ahead())
+        });
         let standing = Standing {
             remaining,
             due: row.map_or(0, |row| row.due()),
-            ahead: row
-                .map_or(0, |row| row.ahead())
-                .saturating_add(asked(Some(payee))),
+            ahead: held,
         };
         let now = self.unix();
         let today = books.payables.iter().map(|row| row.spent_on(now));
