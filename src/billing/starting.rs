@@ -27,6 +27,10 @@ use crate::ledger::{
 };
 use crate::wallet::ConsumingWallet;
 
+/// How long before its first look at the chain a node may have been paid: it may have served without
+/// an endpoint before. Guess: a day.
+const LOOK_BACK: Duration = Duration::from_secs(86_400);
+
 /// What the money of a node is started with.
 pub(crate) struct StartMoney {
     /// The node's key.
@@ -154,6 +158,7 @@ pub(crate) async fn start(start: StartMoney) -> Result<Started, MoneyError> {
         token: start.token,
         wallet,
         from_block: start.facts.from_block,
+        look_back: LOOK_BACK.as_secs() / start.facts.block.as_secs().max(1),
         endpoints: provider.endpoints(),
         poll: engine.poll,
         max_span: MAX_SPAN,

@@ -223,6 +223,7 @@ fn hop(anvil: &Anvil, token: Address, wallet: Address) -> Money {
             token,
             wallet,
             from_block: 0,
+            look_back: 0,
             endpoints: 1,
             poll: Duration::from_millis(200),
             max_span: 50,

@@ -11,6 +11,9 @@
 //!   its endpoint does not have.
 //! * The cursor moves over blocks that are final, and with two or more endpoints only when two of
 //!   them show the same transfers and the same block at its end.
+//! * Where nothing was looked at before it begins a little before the newest final block: to look
+//!   through years of blocks would take hours, in which no payment is seen, and who lost the books
+//!   would give credit for all that was ever paid to the wallet and none of what it was paid for.
 //!
 //! [`Receivables::credit`]: crate::ledger::Receivables::credit
 
@@ -51,8 +54,12 @@ pub struct ScannerConfig {
     pub token: Address,
     /// The earning wallet.
     pub wallet: Address,
-    /// The first block worth looking at, when nothing was looked at before.
+    /// The first block worth looking at.
     pub from_block: u64,
+    /// How many blocks before the newest final one to begin with, when nothing was looked at
+    /// before: the node may have been without an endpoint since somebody paid it. `u64::MAX`: begin
+    /// with `from_block`.
+    pub look_back: u64,
     /// How many endpoints there are.
     pub endpoints: u8,
     /// How often to look. About two blocks.
@@ -171,6 +178,8 @@ pub struct Scanner {
     ask_at: Duration,
     avoid: Option<Endpoint>,
     next_id: u64,
+    /// While it is not settled where to begin: where each endpoint would.
+    beginnings: Option<BTreeMap<Endpoint, u64>>,
 }
 
 impl Scanner {
@@ -184,6 +193,8 @@ impl Scanner {
         now: Duration,
     ) -> Result<Self, JournalError> {
         let cursor = load::<Cursor>(journal, Table::Cursor)?.into_iter().next();
+        let asks = cursor.is_none() && config.look_back < u64::MAX;
+        let beginnings = asks.then(BTreeMap::new);
         let cursor = cursor.unwrap_or(Cursor {
             next: config.from_block,
             hash: None,
@@ -201,6 +212,7 @@ impl Scanner {
             ask_at: now,
             avoid: None,
             next_id: 1,
+            beginnings,
         })
     }
 
@@ -225,10 +237,12 @@ impl Scanner {
         if self.asking.is_some() || now < self.ask_at {
             return None;
         }
-        let (from, to) = match &self.candidate {
+        let (from, to) = match (&self.candidate, &self.beginnings) {
+            // Nobody has that block: only how far the endpoint has come is of interest.
+            (_, Some(beginnings)) if beginnings.is_empty() => (u64::MAX, u64::MAX),
             // A second opinion, about exactly that.
-            Some(candidate) => (self.cursor.next, candidate.upto),
-            None => (self.at, self.at.saturating_add(self.span - 1)),
+            (Some(candidate), _) => (self.cursor.next, candidate.upto),
+            (None, _) => (self.at, self.at.saturating_add(self.span - 1)),
         };
         self.next_id += 1;
         let question = LogQuestion {
@@ -260,6 +274,10 @@ impl Scanner {
             }
             LogAnswer::Page(page) => {
                 self.avoid = Some(page.endpoint);
+                if self.begin(&page, &mut scanned) {
+                    self.ask_at = now + NEXT_PAGE_AFTER;
+                    return scanned;
+                }
                 match self.weigh(&asking.question, &page) {
                     Ok(Some(credits)) => {
                         self.take(now, &asking.question, &page, credits, &mut scanned)
@@ -273,6 +291,38 @@ impl Scanner {
             }
         }
         scanned
+    }
+
+    /// Settles where to begin, as far as a page helps with that. Whether the beginning has moved, so
+    /// that the page is about other blocks.
+    ///
+    /// With two or more endpoints it is settled when two have spoken, and the earlier one counts: one
+    /// that is far ahead of the chain must not have payments passed over.
+    fn begin(&mut self, page: &LogPage, scanned: &mut Scanned) -> bool {
+        let Some(beginnings) = &mut self.beginnings else {
+            return false;
+        };
+        if page.chain_id != self.config.chain_id || page.finalized > page.head {
+            // It is told what is wrong with it when it is asked about blocks.
+            return false;
+        }
+        let first = page.finalized.saturating_sub(self.config.look_back);
+        let first = first.max(self.config.from_block);
+        let nothing_yet = beginnings.is_empty();
+        let of_this = beginnings.entry(page.endpoint).or_insert(first);
+        *of_this = first.min(*of_this);
+        let earliest = beginnings.values().min().copied().unwrap_or(first);
+        let settled = beginnings.len() >= 2 || self.config.endpoints < 2;
+        let moves = nothing_yet || earliest < self.cursor.next;
+        if moves {
+            self.cursor.next = earliest;
+            self.round_is_over();
+        }
+        if settled {
+            self.beginnings = None;
+            scanned.batch.put(&self.cursor);
+        }
+        moves
     }
 
     fn shrink(&mut self, now: Duration) {
@@ -388,7 +438,10 @@ impl Scanner {
             };
             if self.config.endpoints < 2 || second.as_ref().is_some_and(agrees) {
                 self.finish(candidate, scanned);
-            } else {
+            } else if second
+                .as_ref()
+                .is_none_or(|other| other.endpoint != candidate.endpoint)
+            {
                 self.candidate = Some(candidate);
                 // When they contradict each other, the next round is soon enough.
                 if second.is_none() {
@@ -396,6 +449,8 @@ impl Scanner {
                 }
                 return;
             }
+            // Only one of them answers: nothing is settled before another does, and what came later
+            // is looked at all the same.
         }
         self.span = (self.span + self.span / 4 + 1).min(self.config.max_span.clamp(1, MAX_SPAN));
         if page.to < page.head {

@@ -69,6 +69,7 @@ fn config(endpoints: u8) -> ScannerConfig {
         token: token(),
         wallet: earning(),
         from_block: 1,
+        look_back: u64::MAX,
         endpoints,
         poll: Duration::from_secs(4),
         max_span: 8,
@@ -346,6 +347,97 @@ fn ranges_shrink_when_they_are_too_large_and_grow_again() {
     }
     assert_eq!(world.scanner.span, 8);
     assert_eq!(world.books.get(&payer(1)).unwrap().paid, 60 * 61 / 2);
+}
+
+/// Like `World::new`, after a long time in which nobody looked: the first payer paid in its midst,
+/// the second lately.
+fn late(endpoints: u8, look_back: u64) -> World {
+    let mut world = World::new(endpoints);
+    for n in 0..100 {
+        world.mine(if n == 50 { &[(1, 7)] } else { &[] });
+    }
+    world.mine(&[(2, 9)]);
+    let config = ScannerConfig {
+        look_back,
+        ..config(endpoints)
+    };
+    world.scanner = Scanner::recover(config, &world.journal, world.now).unwrap();
+    world
+}
+
+/// A question and its answer, without a look at what is below the cursor.
+fn look(world: &mut World) {
+    world.now += Duration::from_secs(5);
+    let question = world.scanner.question(world.now).unwrap();
+    let answer = world.page(&question);
+    let scanned = world.scanner.answer(world.now, question.id, answer);
+    let mut batch = world.books.credit(world.now.as_secs(), &scanned.changes);
+    batch.append(scanned.batch);
+    world.journal.commit(&batch).unwrap();
+}
+
+fn credited(world: &World, n: u8) -> Wei {
+    world.books.get(&payer(n)).map_or(0, |row| row.credited())
+}
+
+#[test]
+fn what_was_never_looked_at_begins_a_little_before_the_final_blocks() {
+    for endpoints in [1, 2] {
+        let mut world = late(endpoints, 20);
+        let first = world.chain.len() as u64 - FINALITY as u64 - 20;
+        for _ in 0..endpoints {
+            look(&mut world);
+        }
+        assert_eq!(world.scanner.cursor(), first);
+        for _ in 0..30 {
+            look(&mut world);
+        }
+        assert_eq!((credited(&world, 1), credited(&world, 2)), (0, 9));
+        // It is on disk: a restart goes on where it was.
+        let before = world.scanner.cursor();
+        assert!(before > first);
+        world.mine(&[]);
+        world.crash();
+        assert_eq!(world.scanner.cursor(), before);
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_ahead_of_the_chain_has_no_payment_passed_over() {
+    let mut world = late(2, 5);
+    let honest = world.chain.len() as u64 - FINALITY as u64 - 5;
+    world.now += Duration::from_secs(5);
+    let question = world.scanner.question(world.now).unwrap();
+    let LogAnswer::Page(mut page) = world.page(&question) else {
+        panic!("a page");
+    };
+    (page.head, page.finalized) = (1 << 40, 1 << 40);
+    let liar = page.endpoint;
+    let scanned = world
+        .scanner
+        .answer(world.now, question.id, LogAnswer::Page(page));
+    assert!(scanned.batch.is_empty(), "not settled yet");
+    let mut page = world
+        .scanner
+        .question(world.now + Duration::from_secs(5))
+        .unwrap();
+    page.avoid = Some(liar);
+    world.now += Duration::from_secs(5);
+    let answer = world.page(&page);
+    world.scanner.answer(world.now, page.id, answer);
+    assert_eq!(world.scanner.cursor(), honest);
+}
+
+#[test]
+fn while_one_of_two_endpoints_is_down_what_is_paid_is_seen_all_the_same() {
+    let mut world = late(2, 5);
+    world.modes[1] = Mode::Down;
+    for _ in 0..20 {
+        look(&mut world);
+    }
+    assert_eq!(credited(&world, 2), 9, "provisionally");
+    world.crash();
+    world.modes[1] = Mode::Honest;
 }
 
 #[test]
