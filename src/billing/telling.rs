@@ -8,7 +8,7 @@ use masq_settlement::state::{Event, Found, Input, Output, Payment};
 use masq_settlement::{NodeKey, Reason, Wei};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Billing, Inner};
+use super::{Billing, Inner, PAID_SINCE};
 use crate::chain::driver::MoneyEvent;
 use crate::chain::engine::{self, Outcome};
 use crate::ledger::{CreditChange, Payee};
@@ -68,7 +68,7 @@ impl Inner {
             engine::Event::Included(payment) => {
                 self.tell_hops(&payment, Payment::Included);
                 for (payee, _) in &payment.shares {
-                    self.add_to_refusal(&payee.hop, Some("it has been paid since".into()), false);
+                    self.add_to_refusal(&payee.hop, Some(PAID_SINCE.into()), false);
                 }
             }
             engine::Event::Final { payment, outcome } => {
