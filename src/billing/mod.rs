@@ -38,7 +38,7 @@ use alloy_primitives::{Address, B256};
 use masq_cores::host::{Asked, Gate, PaidHop, Payer, Paying, Refused, Served, Unpaid};
 use masq_gossip::RatePack;
 use masq_settlement::state::Found;
-use masq_settlement::{Domain, NodeKey, Refusal, Settlement, Signer};
+use masq_settlement::{Domain, NodeKey, Reason, Refusal, Settlement, Signer};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -58,6 +58,8 @@ pub(crate) use self::starting::{MoneyError, StartMoney, start};
 const BOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long after a refusal an advance may be on its way to a hop: some blocks. Guess.
 const PASSES_WITHIN: Duration = Duration::from_secs(60);
+/// What is said of a hop that refused, once a payment to it is in a block.
+const PAID_SINCE: &str = "it has been paid since";
 /// Refusals that are remembered for the user. Guess.
 const MAX_REFUSALS: usize = 32;
 /// Notices about payments that are kept (from the control API's description).
@@ -212,11 +214,17 @@ impl Inner {
         ));
         tracing::info!(node = %telling::short(&hop), reason = %refusal.reason, "a hop refuses to serve");
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        // That nothing is paid stays so until it is decided anew: whoever looks now is told.
+        let before = refusals.iter().find(|known| known.node == hop.0);
+        let hint = before
+            .filter(|known| !known.passes && refusal.reason == Reason::OverLimit)
+            .and_then(|known| known.hint.clone())
+            .filter(|hint| hint != PAID_SINCE);
         refusals.retain(|known| known.node != hop.0);
         refusals.push_front(Refusing {
             node: hop.0,
             why,
-            hint: None,
+            hint,
             passes: false,
             at: Instant::now(),
         });
@@ -228,7 +236,7 @@ impl Inner {
     }
 
     /// What is done about a hop's last refusal, or can be.
-    pub(super) fn add_to_refusal(&self, hop: &[u8; 32], hint: Option<String>, passes: bool) {
+    fn add_to_refusal(&self, hop: &[u8; 32], hint: Option<String>, passes: bool) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(refusing) = refusals.iter_mut().find(|known| known.node == *hop) {
             (refusing.hint, refusing.passes) = (hint, passes);

@@ -53,6 +53,15 @@ impl Inner {
         self.deciding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A hop that refused may be paid, unless it was decided before that it is not.
+    fn is_deciding_on(&self, hop: &[u8; 32]) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let refusing = refusals.iter_mut().find(|known| known.node == *hop);
+        if let Some(refusing) = refusing.filter(|known| known.hint.is_none()) {
+            refusing.passes = true;
+        }
+    }
+
     /// A hop does not serve for want of credit: it has none left.
     pub(super) fn prepay_after(&self, payee: Payee, refusal: &Refusal) {
         if refusal.reason != Reason::OverLimit || self.signer.is_none() {
@@ -63,7 +72,7 @@ impl Inner {
             let hint = format!("`masq prepay {name} AMOUNT` pays it in advance");
             return self.add_to_refusal(&payee.hop, Some(hint), false);
         }
-        self.add_to_refusal(&payee.hop, None, true);
+        self.is_deciding_on(&payee.hop);
         // One task for each hop, however often it refuses meanwhile.
         if !self.deciding().insert(payee) {
             return;

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::{Billing, Inner};
+use super::{Billing, Inner, PAID_SINCE};
 use crate::chain::driver::MoneyEvent;
 use crate::chain::engine::{self, Outcome};
 use crate::ledger::{CreditChange, Payee};
@@ -103,7 +103,7 @@ impl Inner {
             engine::Event::Included(payment) => {
                 self.tell_hops(&payment, Payment::Included);
                 for (payee, _) in &payment.shares {
-                    self.add_to_refusal(&payee.hop, Some("it has been paid since".into()), false);
+                    self.add_to_refusal(&payee.hop, Some(PAID_SINCE.into()), false);
                 }
             }
             engine::Event::Final { payment, outcome } => {

@@ -25,6 +25,8 @@ use toml::{Table, Value};
 
 use crate::support::{LIMIT, eventually, masq};
 
+/// A payer has this long to open its wallet, for which it takes a core and 256 MB, and to answer.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
 /// A payer has this long to find a route.
 const ROUTE_WITHIN: Duration = Duration::from_secs(60);
 /// Payments have this long to be made and counted.
@@ -103,7 +105,10 @@ impl Payer {
         let args = [LEASH, "--config", config.to_str().unwrap()];
         let process = NodeProcess::spawn(&program(), &args, &log).unwrap();
         let control = NodeClient::new(&name, &data);
-        let http = eventually("an answer of the payer", LIMIT, || async {
+        let began = Instant::now();
+        let http = eventually("an answer of the payer", STARTS_WITHIN * 2, || async {
+            let log = || std::fs::read_to_string(&log).unwrap();
+            assert!(began.elapsed() < STARTS_WITHIN, "{name}: {}", log());
             control.status().await.ok()?.http
         })
         .await;
