@@ -11,6 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{Billing, Inner};
 use crate::chain::driver::MoneyEvent;
 use crate::chain::engine::{self, Outcome};
+use crate::control::types::debts_wait;
 use crate::ledger::{CreditChange, Payee};
 
 /// Transfers whose state is remembered for questions about them. Guess: far more than are under
@@ -80,7 +81,8 @@ impl Inner {
             }
             engine::Event::Short { waiting, .. } => {
                 self.note(format!(
-                    "{waiting} debts wait because the wallet that pays has too little."
+                    "{} because the wallet that pays has too little.",
+                    debts_wait(waiting as u64)
                 ));
                 tracing::warn!(target: "masq::chain", waiting, "the consuming wallet's balance is too low to pay every debt; fund it");
             }

@@ -85,10 +85,7 @@ pub(super) fn choose_measured(
         legs,
         pairs: 0,
     };
-    let (over, home) = loops.draw().ok_or(NoRoute::NoLoop {
-        hops: request.hops,
-        nodes: graph.len(),
-    })?;
+    let (over, home) = loops.draw().ok_or_else(|| request.no_loop(graph))?;
     let (over, home) = (loops.legs[over], loops.legs[home]);
     let (over_path, home_path) = (over.path(), home.path());
     let keys = |ids: &[Id]| ids.iter().map(|id| *graph.key(*id)).collect::<Vec<_>>();

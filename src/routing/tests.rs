@@ -278,6 +278,18 @@ fn reasons_for_no_route() {
     assert_eq!(pick(&mesh, &ceiling, 1), Err(NoRoute::ExitsTooDear));
     mesh.exit_byte = 4;
     assert!(pick(&mesh, &ceiling, 1).is_ok());
+    let unpaid = Request {
+        unpaid: true,
+        ..plain(3)
+    };
+    assert!(pick(&mesh, &unpaid, 1).is_ok());
+    mesh.paid = vec![3];
+    assert_eq!(pick(&mesh, &unpaid, 1), Err(NoRoute::ExitsPaid));
+    assert!(pick(&mesh, &plain(3), 1).is_ok());
+    mesh.paid = vec![1];
+    let paid = |n| Err(NoRoute::HopsPaid { hops: hops(n) });
+    assert_eq!(pick(&mesh, &unpaid, 1), paid(3));
+    mesh.paid.clear();
     let countries = Countries {
         groups: vec![vec![*b"CZ"]],
         strict: true,

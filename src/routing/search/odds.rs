@@ -64,8 +64,7 @@ pub fn odds(
         }
     }
     if all.is_empty() {
-        let nodes = graph.len();
-        return Err(NoRoute::NoLoop { hops, nodes });
+        return Err(request.no_loop(graph));
     }
     let keys = |ids: &[Id]| ids.iter().map(|id| *graph.key(*id)).collect::<Vec<_>>();
     let likely = |((over, home), probability): ((usize, usize), f64)| {

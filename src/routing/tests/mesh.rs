@@ -27,6 +27,7 @@ pub(super) struct Mesh {
     pub(super) no_relays: HashSet<u16>,
     pub(super) listed_links: u8,
     pub(super) exit_byte: u64,
+    pub(super) paid: Vec<u16>,
     pub(super) ports: Ports,
 }
 
@@ -40,6 +41,7 @@ impl Mesh {
             no_relays: HashSet::new(),
             listed_links: 0,
             exit_byte: 0,
+            paid: Vec::new(),
             ports: Ports::default(),
         }
     }
@@ -175,6 +177,7 @@ impl Mesh {
                     exit_byte: self.exit_byte,
                     ..Rates::default()
                 },
+                paid: self.paid.contains(&at),
                 ports: self.ports.clone(),
                 ..NodeInfo::default()
             };
