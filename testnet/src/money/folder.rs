@@ -66,6 +66,7 @@ fn read(
                 Outcome::Failed => "failed",
                 Outcome::Cancelled => "cancelled",
                 Outcome::Foreign => "foreign",
+                Outcome::Astray => "astray",
             }
             .to_owned(),
             shares: shares(&settled.legs),
