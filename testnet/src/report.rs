@@ -165,7 +165,9 @@ pub fn try_lines(
     programs: &Programs,
 ) -> std::io::Result<()> {
     let web = format!("localhost:{}", state.web_port);
-    writeln!(out, "Try:")?;
+    if state.socks.is_some() || state.http.is_some() {
+        writeln!(out, "Try:")?;
+    }
     if let Some(socks) = state.socks {
         writeln!(out, "  curl --socks5-hostname {socks} http://{web}/")?;
         writeln!(
