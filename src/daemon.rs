@@ -254,6 +254,18 @@ where
         }
         Action::Check => {
             warn(&loaded, err);
+            let config = &loaded.config;
+            let kept = crate::safe::look(config, &config.data_dir);
+            if let Err(error) = kept.and_then(|kept| kept.map_or(Ok(()), |kept| kept.check(config)))
+            {
+                let text = error.to_string();
+                let text = text.trim_end_matches('.');
+                let _ = writeln!(
+                    err,
+                    "masqd: the configuration can be used, and masqd would not start: {text}."
+                );
+                return error.exit_code();
+            }
             let _ = writeln!(out, "The configuration can be used.");
             code::OK
         }

@@ -20,7 +20,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -47,8 +47,9 @@ const CONTROL: &str = "control.json";
 pub enum DataDirError {
     /// The folder can't be created or opened.
     #[error(
-        "the data folder {} can't be used: {source}. Choose another with --data-dir, or give \
-         yourself the right to write there", path.display()
+        "the data folder {} can't be used: {source}. {}", path.display(),
+        advice(path, source, "Choose another with --data-dir, or give yourself the right to write \
+                              there")
     )]
     Folder {
         /// The folder.
@@ -67,8 +68,8 @@ pub enum DataDirError {
     },
     /// A file can't be read or written. The file is as it was before.
     #[error(
-        "{} can't be {verb}: {source}. Check the disk and the permissions of the folder",
-        path.display()
+        "{} can't be {verb}: {source}. {}", path.display(),
+        advice(path, source, "Check the disk and the permissions of the folder")
     )]
     File {
         /// The file.
@@ -103,6 +104,38 @@ pub enum DataDirError {
     #[error("the system gives no random numbers: {0}. No key was made")]
     NoRandomness(String),
 }
+
+/// What to do about a path that can't be used: `usual`, unless it belongs to somebody else.
+fn advice(path: &Path, error: &io::Error, usual: &str) -> String {
+    let me = rustix::process::geteuid().as_raw();
+    // What can't be looked at lies in a folder that can.
+    let seen = path.ancestors().find_map(|path| fs::metadata(path).ok());
+    match seen.map(|seen| seen.uid()) {
+        Some(owner) if error.kind() == io::ErrorKind::PermissionDenied => {
+            not_ones_own(owner, me).unwrap_or_else(|| usual.to_owned())
+        }
+        _ => usual.to_owned(),
+    }
+}
+
+fn not_ones_own(owner: u32, me: u32) -> Option<String> {
+    if owner == me || me == 0 {
+        return None;
+    }
+    let users = fs::read_to_string(USERS).unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let (name, number) = (parts.next()?, parts.nth(1)?);
+        (number.parse() == Ok(owner)).then(|| name.to_owned())
+    });
+    let name = name.unwrap_or_else(|| format!("'#{owner}'"));
+    Some(format!(
+        "The folder belongs to another user; type the same with: sudo -u {name}"
+    ))
+}
+
+/// Names of the users of this machine.
+const USERS: &str = "/etc/passwd";
 
 /// An open data folder. While it lives no other daemon can open it.
 #[derive(Debug)]
@@ -215,6 +248,15 @@ pub fn read_token(folder: &Path) -> Result<Option<Zeroizing<String>>, DataDirErr
             what: "it holds no token".into(),
             remedy: "Delete it and start the daemon again; it makes a new one",
         }),
+    }
+}
+
+/// A daemon has announced itself in the folder, and the token by which it is asked is not there.
+pub(crate) fn token_gone(folder: &Path) -> DataDirError {
+    DataDirError::Damaged {
+        path: folder.join(TOKEN),
+        what: "a daemon has announced itself, and its token is gone".into(),
+        remedy: "Start the daemon again; it makes a new one",
     }
 }
 

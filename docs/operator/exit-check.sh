@@ -67,6 +67,7 @@ mkdir -m 0700 "$work/data"
 address=127.$((RANDOM % 200 + 20)).$((RANDOM % 250)).9
 sed -e 's|^chain .*|chain = "dev"|' \
     -e 's|^rpc .*|payments = false|' \
+    -e '/^earning_wallet /d' \
     -e "s|^data_dir .*|data_dir = \"$work/data\"|" \
     -e "s|^neighbours .*|neighbours = [\"$seed\"]|" \
     -e "s|^listen .*|listen = [\"$address:6277\"]|" \

@@ -105,7 +105,7 @@ impl Inner {
             coins: Amount(funds.native),
             ago_seconds: ago.as_secs(),
         };
-        Some(PayingView {
+        let view = PayingView {
             wallet: Private(wallet.to_checksum(None)),
             state,
             halt: halt.map(|halt| match halt {
@@ -120,7 +120,24 @@ impl Inner {
             dry_run: books.dry_run,
             under_way: u32::try_from(books.under_way.len()).unwrap_or(u32::MAX),
             balance: books.purse.map(balance),
-        })
+            waiting: 0,
+        };
+        Some(view.with_waiting(&self.views(books).payables, books.fee))
+    }
+
+    /// Why no payment would begin now, one sentence each.
+    fn obstacles(books: &Books) -> Vec<String> {
+        let mut obstacles = Vec::new();
+        if let Some(Phase::Halted(halt)) = books.phase {
+            obstacles.push(format!("Payments are halted: {halt}."));
+        }
+        if books.paused {
+            obstacles.push("Payments are paused.".into());
+        }
+        if books.dry_run {
+            obstacles.push("Payments are only reported (dry run).".into());
+        }
+        obstacles
     }
 
     fn notices(&self) -> Vec<Notice> {
@@ -187,8 +204,23 @@ impl Inner {
                 "Payments begin again.".into()
             }
             PaymentOrder::Settle {} => {
+                if let Some(what) = Self::obstacles(&books).into_iter().next() {
+                    return Err(refused(
+                        what,
+                        "Nothing was ordered. `masq payments status` says how it stands.",
+                    ));
+                }
                 money.settle_now().await?;
-                "Everything that is owed and worth its fee is being paid.".into()
+                let paying = self.paying_view(&books);
+                if paying.is_some_and(|p| p.balance.is_some_and(|b| b.tokens.0 == 0)) {
+                    "The wallet that pays has no MASQ: debts wait until it has some.".into()
+                } else if books.phase == Some(Phase::Running) {
+                    "Everything that is owed and worth its fee is being paid.".into()
+                } else {
+                    "Everything that is owed and worth its fee is paid once the chain was compared \
+                     with the books."
+                        .into()
+                }
             }
             PaymentOrder::DryRun { on } => {
                 money.set_dry_run(on).await?;
@@ -260,11 +292,21 @@ impl Inner {
             if pays {
                 self.money.scan_debts().await?;
             }
-            note(
-                pays,
-                "Debts are held against the thresholds, and paid where they are over them.",
-                "Debts: this node pays nobody.",
-            );
+            let obstacle = if pays {
+                Self::obstacles(&self.money.books().await?)
+                    .into_iter()
+                    .next()
+            } else {
+                None
+            };
+            let looked = match obstacle {
+                Some(why) => {
+                    format!("Debts are held against the thresholds, and none is paid. {why}")
+                }
+                None => "Debts are held against the thresholds, and paid where they are over them."
+                    .to_owned(),
+            };
+            note(pays, &looked, "Debts: this node pays nobody.");
         }
         if wants(ScanKind::Receivables) {
             let earns = self.earning.is_some();
@@ -307,8 +349,19 @@ impl Inner {
             })?;
             descriptor.node
         } else {
-            crate::node::find(text, &known, "known node")?
+            // This node is not among those that it knows.
+            let own = NodeKey::from(self.me.0);
+            let mut among = known.clone();
+            among.insert(own);
+            let hint = "`masq neighborhood-graph` shows the nodes that this one knows.";
+            crate::node::find(text, &among, "known node", hint)?
         };
+        if *node.as_bytes() == self.me.0 {
+            return Err(refused(
+                "That is this node itself.",
+                "Name the hop that is to be paid: `masq neighborhood-graph` shows whom this node knows.",
+            ));
+        }
         if !known.contains(&node) {
             return Err(refused(
                 format!("Node {} is not one that this node knows.", node.short()),
@@ -370,12 +423,7 @@ impl Inner {
                 self.terms.coin
             ));
         }
-        if let Some(Phase::Halted(halt)) = books.phase {
-            obstacles.push(format!("Payments are halted: {halt}."));
-        }
-        if books.paused {
-            obstacles.push("Payments are paused.".into());
-        }
+        obstacles.extend(Self::obstacles(&books));
         let mut quote = PrepayQuote {
             node: node.to_string(),
             wallet: Private(payee.wallet.to_checksum(None)),

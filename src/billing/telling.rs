@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use super::{Billing, Inner, PAID_SINCE};
 use crate::chain::driver::MoneyEvent;
 use crate::chain::engine::{self, Outcome};
+use crate::control::types::debts_wait;
 use crate::ledger::{CreditChange, Payee};
 use crate::routing::Dispute;
 
@@ -120,7 +121,8 @@ impl Inner {
             }
             engine::Event::Short { waiting, .. } => {
                 self.note(format!(
-                    "{waiting} debts wait because the wallet that pays has too little."
+                    "{} because the wallet that pays has too little.",
+                    debts_wait(waiting as u64)
                 ));
                 tracing::warn!(target: "masq::chain", waiting, "the consuming wallet's balance is too low to pay every debt; fund it");
             }

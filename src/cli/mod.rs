@@ -366,7 +366,14 @@ async fn ask(client: &Client, line: &Line, answer: &mut Answer<'_>) -> Result<()
             let shown = if *dot { view::dot } else { view::graph };
             answer.show(&client.neighborhood_graph().await?, shown)
         }
-        Command::Circuits => answer.show(&client.circuits().await?, |all| view::circuits(all)),
+        Command::Circuits => {
+            let circuits = client.circuits().await?;
+            let mode = match circuits.is_empty() {
+                true => client.status(false).await?.mode,
+                false => String::new(),
+            };
+            answer.show(&circuits, |all| view::circuits(all, &mode))
+        }
         Command::Trace => answer.show(&client.trace().await?, view::trace),
         Command::Events => {
             let mut events = client.events().await?;
@@ -380,10 +387,13 @@ async fn ask(client: &Client, line: &Line, answer: &mut Answer<'_>) -> Result<()
         } => {
             let settings = client.set_hops(hops).await?;
             answer.show(&settings, |settings| {
-                format!(
-                    "Circuits built from now on have {} hops.\n",
-                    text::clean(&settings.hops)
-                )
+                let hops = text::clean(&settings.hops);
+                let unit = if hops == "1" { "hop" } else { "hops" };
+                let mut out = format!("Circuits built from now on have {hops} {unit}.\n");
+                if let Some(why) = &settings.no_route {
+                    out.push_str(&format!("None can be built now: {}.\n", text::clean(why)));
+                }
+                out
             })
         }
         Command::Bans { command } => bans::perform(command, client, answer).await,

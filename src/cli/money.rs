@@ -329,6 +329,13 @@ pub(super) async fn route(
     client: &Client,
     answer: &mut Answer<'_>,
 ) -> Result<(), Failure> {
+    if arguments.host.trim().is_empty() {
+        return Err(Failure::new(
+            code::USAGE,
+            "no destination was named",
+            "Give a host name or an address, with a port if you like: example.org:443.".to_owned(),
+        ));
+    }
     let request = RouteRequest {
         host: arguments.host.clone(),
         hops: arguments.hops.clone(),

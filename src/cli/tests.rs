@@ -179,7 +179,7 @@ Route found: circuits of 3 hops reach 1 exit.
   memory      23 MB
 
 Neighbours
-  BBBBBBBB  entry  for 12 min 0 s
+  BBBBBBBB  entry  for 12 min
 ",
         key('A')
     );
@@ -325,7 +325,7 @@ Connected to a neighbour for 12 s: no exit is within 3 hops yet.
   known        4 nodes, 1 exit
 
 Lately
-  3 min 0 s ago  seed 1 refused: it is of another chain [2J
+  3 min ago  seed 1 refused: it is of another chain [2J
 "
     );
 }
@@ -340,7 +340,7 @@ fn the_graph_in_text_and_for_graphviz() {
   AAAAAAAA  this      relay        -        1 min 2 s old  -                                                          BBBBBBBB CCCCCCCC
   BBBBBBBB  1, entry  relay        -        1 min 2 s old  97: 12 ms, 4.2 MB/s, 3 % failed                            AAAAAAAA CCCCCCCC
   CCCCCCCC  1         relay        -        1 min 2 s old  -                                                          AAAAAAAA BBBBBBBB DDDDDDDD
-  DDDDDDDD  2         relay, exit  CZ       1 min 2 s old  19: full for 1 min 20 s, disputed for 25 min 0 s, avoided  CCCCCCCC
+  DDDDDDDD  2         relay, exit  CZ       1 min 2 s old  19: set aside for 1 min 20 s, disputed for 25 min, avoided  CCCCCCCC
   EEEEEEEE  -         consumes     -        1 min 2 s old  -
 ";
     assert_eq!(daemon.shows(&["neighborhood-graph"]), expected);
@@ -436,7 +436,7 @@ fn bans_in_words() {
     );
     assert_eq!(
         daemon.shows(&["bans", "add", &node, "--for", "24h", "--reason", "spam"]),
-        "Node BBBBBBBB is banned for 1 d 0 h.\n"
+        "Node BBBBBBBB is banned for 1 d.\n"
     );
     assert_eq!(
         daemon.shows(&["bans", "remove", &node]),

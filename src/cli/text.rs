@@ -8,11 +8,15 @@ use crate::control::types::Amount;
 /// A duration in its two largest units: `3 h 12 min`.
 pub(super) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{minutes} min {} s", seconds % 60),
-        3600..86_400 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
+    let (whole, rest, unit) = match seconds {
+        0..60 => return format!("{seconds} s"),
+        60..3600 => (format!("{minutes} min"), seconds % 60, "s"),
+        3600..86_400 => (format!("{hours} h"), minutes % 60, "min"),
+        _ => (format!("{days} d"), hours % 24, "h"),
+    };
+    match rest {
+        0 => whole,
+        rest => format!("{whole} {rest} {unit}"),
     }
 }
 
@@ -130,7 +134,9 @@ mod tests {
         for (seconds, text) in [
             (0, "0 s"),
             (59, "59 s"),
+            (60, "1 min"),
             (61, "1 min 1 s"),
+            (600, "10 min"),
             (3600 * 3 + 60 * 12, "3 h 12 min"),
             (86_400 * 2 + 3600 * 5, "2 d 5 h"),
         ] {

@@ -239,7 +239,7 @@ fn score(score: Option<&ScoreView>) -> String {
     why.extend(
         score
             .congested_seconds
-            .map(|left| format!("full for {}", duration(left))),
+            .map(|left| format!("set aside for {}", duration(left))),
     );
     why.extend(
         score
@@ -362,7 +362,13 @@ pub(super) fn dot(graph: &GraphView) -> String {
     out
 }
 
-pub(super) fn circuits(circuits: &[CircuitView]) -> String {
+/// Modes of nodes that build no circuits.
+const BUILD_NONE: [&str; 2] = ["serve-only", "zero-hop"];
+
+pub(super) fn circuits(circuits: &[CircuitView], mode: &str) -> String {
+    if circuits.is_empty() && BUILD_NONE.contains(&mode) {
+        return format!("A node in mode {mode} builds no circuits of its own.\n");
+    }
     if circuits.is_empty() {
         return "No circuits. They are built when a program uses a proxy.\n".to_owned();
     }

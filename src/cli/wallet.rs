@@ -387,6 +387,11 @@ impl Session<'_> {
 
     fn show(&mut self, verify: bool, answer: &mut Answer<'_>) -> Result<(), Failure> {
         let Some(lock) = vault::lock_of(self.folder)? else {
+            // Stores without their vault, or a key: there are wallets, and nothing opens them.
+            let unlock = Unlock::KeyFile(self.folder.join(KEY_FILE));
+            if let Err(error @ VaultError::Missing { .. }) = vault::open(self.folder, &unlock) {
+                return Err(error.into());
+            }
             return answer.show(&view::Shown::nothing(self.folder), view::Shown::text);
         };
         let keeper = self.existing()?;
@@ -412,6 +417,17 @@ impl Session<'_> {
         let keeper = self.existing()?;
         if keeper.addresses()?.0.is_none() {
             return Err(WalletError::NoConsuming.into());
+        }
+        // Before anything is asked.
+        if to.symlink_metadata().is_ok() {
+            return Err(Failure::new(
+                code::CANT_CREATE,
+                format!(
+                    "{} is there already, and nothing is written over",
+                    to.display()
+                ),
+                "Name a file that is not there yet.".to_owned(),
+            ));
         }
         let password = match new_password_file {
             Some(file) => Password::from_file(file)?,

@@ -28,7 +28,12 @@ impl Findings<'_> {
         }
     }
 
+    /// Not where the setting's own value could not be read: what follows from that is no second
+    /// fault.
     pub(super) fn problem(&mut self, key: &str, what: &str, remedy: &str) {
+        if self.problems.iter().any(|known| known.setting == key) {
+            return;
+        }
         let problem = self.about(key, what, remedy);
         self.problems.push(problem);
     }

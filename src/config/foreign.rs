@@ -72,6 +72,7 @@ pub(super) fn address(text: &str) -> Result<Address, BadValue> {
                     .to_owned()
             }
             AddressError::Zero => "Nobody has the zero address.".to_owned(),
+            AddressError::Reserved => "No wallet has an address as low as this.".to_owned(),
         };
         let remedy = "Write 0x and 40 hexadecimal digits, as your wallet shows it.";
         BadValue::new(what, remedy)

@@ -76,7 +76,11 @@ pub fn load(
     all.extend(layer);
 
     let (mut config, origins) = apply(all, environment, &mut problems);
-    check::across(&mut config, &origins, &mut problems, &mut warnings);
+    // What settings mean together is not known where some of them could not be read.
+    let unread = |problem: &Problem| DECIDE.contains(&problem.setting.as_str());
+    if !problems.iter().any(unread) {
+        check::across(&mut config, &origins, &mut problems, &mut warnings);
+    }
     match Problems::of(problems) {
         Some(problems) => Err(ConfigError::Invalid(problems)),
         None => Ok(Loaded {
@@ -88,6 +92,9 @@ pub fn load(
         }),
     }
 }
+
+/// Settings on which it depends what others have to be; nothing stands for the whole file.
+const DECIDE: [&str; 4] = ["", "mode", "chain", "payments"];
 
 /// The file's layer: the named file, or the one in the data folder.
 fn read_file(

@@ -197,6 +197,37 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_from_another_problem_is_no_second_one() {
+        let count = |line: &str| match try_load(line) {
+            Err(ConfigError::Invalid(problems)) => problems.iter().count(),
+            _ => 0,
+        };
+        assert_eq!(count("--rpc nonsense"), 1);
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path.display().to_string()
+        };
+        for file in [
+            "/nonexistent/masqd.toml".to_owned(),
+            path("broken", b"hops = = 3\n"),
+            path("binary", &[0xff, 0xfe, 0x00]),
+        ] {
+            let Err(ConfigError::Invalid(problems)) =
+                try_load(&format!("--payments --config {file}"))
+            else {
+                panic!("{file} was read");
+            };
+            // Of the file as a whole, and nothing else.
+            assert!(
+                problems.iter().all(|problem| problem.setting.is_empty()),
+                "{file}"
+            );
+        }
+    }
+
+    #[test]
     fn what_has_no_effect_in_a_mode_is_said_once() {
         for (line, setting, why) in [
             ("--mode serve-only --hops 4", "hops", "builds no circuits"),

@@ -200,7 +200,8 @@ pub(super) fn from_file(path: &Path, required: bool, problems: &mut Vec<Problem>
         // A folder that is none is for whoever opens it to complain about.
         Err(error)
             if !required
-                && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+                && (matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+                    || is_closed(path)) =>
         {
             return Layer::new();
         }
@@ -245,7 +246,7 @@ pub(super) fn from_file(path: &Path, required: bool, problems: &mut Vec<Problem>
                     setting: setting.key.into(),
                     origin,
                     what,
-                    remedy: format!("Write it like this: {}.", example(setting)),
+                    remedy: format!("Write it like this: {}.", meant(setting, value.get_ref())),
                 }),
             },
         }
@@ -307,6 +308,20 @@ fn given(setting: &Setting, value: &DeValue<'_>) -> Result<Given, String> {
     }
 }
 
+/// A line that would be right, and says the same where that can be seen.
+fn meant(setting: &Setting, value: &DeValue<'_>) -> String {
+    let word = match value {
+        DeValue::String(text) => text.trim().to_ascii_lowercase(),
+        DeValue::Integer(number) => number.to_string(),
+        _ => String::new(),
+    };
+    match (setting.shape, word.as_str()) {
+        (Shape::Switch, "off" | "no" | "false" | "0") => format!("{} = false", setting.key),
+        (Shape::Switch, "on" | "yes" | "true" | "1") => format!("{} = true", setting.key),
+        _ => example(setting),
+    }
+}
+
 /// A line that would be right.
 fn example(setting: &Setting) -> String {
     let value = setting.default_text();
@@ -317,6 +332,11 @@ fn example(setting: &Setting) -> String {
         (Shape::One, super::Default::Text(_)) => format!("{} = \"{value}\"", setting.key),
         (Shape::One, _) => format!("{} = \"{}\"", setting.key, setting.placeholder),
     }
+}
+
+/// Whether the folder of the file lets nobody like us look into it.
+fn is_closed(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<String> {
@@ -364,17 +384,22 @@ pub(super) fn nearest(name: &str) -> Option<&'static Setting> {
         .map(|(_, setting)| setting)
 }
 
-/// Levenshtein's distance: letters to add, drop or change.
+/// Levenshtein's distance, and two neighbours that changed places: letters to add, drop, change or
+/// swap.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before = vec![0; b.len() + 1];
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+    for i in 0..a.len() {
+        let mut next = vec![i + 1; b.len() + 1];
+        for j in 0..b.len() {
+            let changed = row[j] + usize::from(a[i] != b[j]);
+            next[j + 1] = changed.min(next[j] + 1).min(row[j + 1] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                next[j + 1] = next[j + 1].min(before[j - 1] + 1);
+            }
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -387,6 +412,7 @@ mod tests {
     fn nearest_names() {
         for (name, key) in [
             ("hop", "hops"),
+            ("hosp", "hops"),
             ("data-dir", "data_dir"),
             ("datadir", "data_dir"),
             ("neighbors", "neighbours"),

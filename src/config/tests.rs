@@ -125,7 +125,7 @@ fn a_found_file_does_not_move_the_data_folder() {
 fn every_mistake_is_reported_at_once_with_its_place() {
     let (_temp, path) = file(
         "# a comment\nhop = 3\nplaintext = \"never\"\nthreads = 0\nsocks = 1080\n\
-         favourite_colour = \"red\"\nexit = \"sometimes\"\n\n[limits]\nper_ip = 1\n",
+         favourite_colour = \"red\"\nexit = \"yes\"\n\n[limits]\nper_ip = 1\n",
     );
     let text = problems(
         &["--config", &path, "--http", "8118"],
@@ -139,7 +139,7 @@ fn every_mistake_is_reported_at_once_with_its_place() {
         format!("threads ({path}:4)\n    0 is too small.\n    Write a number from 1 to 64."),
         format!("socks ({path}:5)\n    This is not a text in quotes.\n    Write it like this: socks = \"127.0.0.1:1080\"."),
         format!("favourite_colour ({path}:6)\n    There is no such setting.\n    `masqd --help` lists the settings."),
-        format!("exit ({path}:7)\n    This is neither true nor false.\n    Write it like this: exit = false."),
+        format!("exit ({path}:7)\n    This is neither true nor false.\n    Write it like this: exit = true."),
         format!("limits ({path}:9)\n    There are no sections."),
         "http (argument --http)\n    \"8118\" is a port without an address.".to_owned(),
     ];

@@ -130,7 +130,7 @@ impl Client {
             folder: folder.to_owned(),
         };
         let control = datadir::read_control(folder)?.ok_or_else(not_running)?;
-        let token = datadir::read_token(folder)?.ok_or_else(not_running)?;
+        let token = datadir::read_token(folder)?.ok_or_else(|| datadir::token_gone(folder))?;
         Ok(Self {
             address: control.address,
             token,

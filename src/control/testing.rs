@@ -324,6 +324,7 @@ impl NodeApi for FakeNode {
 
     fn settings(&self) -> BoxFuture<'_, Result<SettingsView, NodeApiError>> {
         now(SettingsView {
+            no_route: None,
             hops: self.hops().to_string(),
         })
     }

@@ -18,6 +18,7 @@ mod money;
 mod routes;
 
 pub use bans::{BanKind, BanRequest, BanView};
+pub(crate) use money::debts_wait;
 pub use money::{
     Amount, AmountError, BalanceView, CreditView, EarningView, EndpointView, FeesView, Financials,
     HaltView, LeftOut, MoneyBooks, MoneyStatus, MoneySummary, Notice, Order, OrderView, PayState,
@@ -529,6 +530,9 @@ pub struct SettingsChange {
 pub struct SettingsView {
     /// Hops of circuits built from now on.
     pub hops: String,
+    /// Why no circuit of that length could be built now, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_route: Option<String>,
 }
 
 /// Body of `POST /v1/shutdown`; may be left out.

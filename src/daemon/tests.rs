@@ -93,6 +93,24 @@ fn check_and_print_start_nothing() {
     let (code, out, _, started) = daemon(&[&base[..], &["--print-config"]].concat());
     assert_eq!((code, started), (code::OK, false));
     assert!(out.contains("# argument --chain"), "{out}");
+    // What would stop a daemon is said here as well: payments without a wallet.
+    let paid = [
+        "--chain",
+        "dev",
+        "--rpc",
+        "http://127.0.0.1:9",
+        "--token",
+        "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+        "--data-dir",
+        folder,
+        "--check-config",
+    ];
+    let (code, out, err, started) = daemon(&paid);
+    assert_eq!((code, started), (code::NO_WALLET, false));
+    assert!(
+        out.is_empty() && err.contains("masq wallet generate"),
+        "{err}"
+    );
     assert!(!temp.path().join("data").exists());
 }
 

@@ -11,6 +11,18 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn what_belongs_to_another_user_is_said_to() {
+    let said = not_ones_own(0, 1000).unwrap();
+    assert!(said.ends_with("sudo -u root"), "{said}");
+    let said = not_ones_own(4_000_000_000, 1000).unwrap();
+    assert!(said.ends_with("sudo -u '#4000000000'"), "{said}");
+    assert_eq!(not_ones_own(1000, 1000), None);
+    assert_eq!(not_ones_own(1000, 0), None);
+    let gone = io::Error::from(io::ErrorKind::NotFound);
+    assert_eq!(advice(Path::new("/"), &gone, "as usual"), "as usual");
+}
+
+#[test]
 fn the_folder_is_made_for_its_owner_alone() {
     let temp = folder();
     let path = temp.path().join("deep/inside");

@@ -11,6 +11,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Refusals and failed attempts that are told one by one (guess: what a person reads).
 const MAX_TOLD: usize = 3;
 
+/// What helps a node that pays nobody among nodes that ask for money.
+const PAYMENTS_ON: &str = "Set `payments = true`, which needs an endpoint of the chain (`rpc`) and a \
+                           wallet (masq wallet generate); or join a mesh whose nodes ask for nothing.";
+
 pub(super) fn judge(facts: &Facts, findings: &mut Vec<Finding>) {
     if !facts.mode.joins() {
         findings.push(Finding::ok(
@@ -27,7 +31,7 @@ pub(super) fn judge(facts: &Facts, findings: &mut Vec<Finding>) {
     findings.extend(entry_link(facts));
     findings.push(exits(facts));
     // A route to no exit is no second fault.
-    if facts.exits > 0 && facts.mode.originates() {
+    if facts.exits > 0 && facts.usable_exits > 0 && facts.mode.originates() {
         findings.push(route(facts));
     }
 }
@@ -120,6 +124,10 @@ fn remedy(why: &SeedFailure) -> &'static str {
             "See whether this machine is online, and whether that node runs; or get another \
              descriptor."
         }
+        SeedFailure::NoSuchName => {
+            "See whether the name in the descriptor is written right, and whether this machine can \
+             resolve names; or get another descriptor."
+        }
         SeedFailure::WrongKey => {
             "The node was set up anew, or the descriptor is wrong: get the present one (its \
              operator types: masq descriptor)."
@@ -190,6 +198,11 @@ fn exits(facts: &Facts) -> Finding {
             "Wait: records spread within seconds. If the network has no exit, somebody must run \
              one (setting `exit`).",
         ),
+        _ if facts.usable_exits == 0 && facts.mode.originates() => Finding::fault(
+            Check::Exits,
+            format!("No exit {known} serves unpaid, and payments are off here."),
+            PAYMENTS_ON,
+        ),
         1 => Finding::ok(Check::Exits, format!("There is 1 exit {known}.")),
         count => Finding::ok(Check::Exits, format!("There are {count} exits {known}.")),
     }
@@ -208,6 +221,23 @@ fn route(facts: &Facts) -> Finding {
     if facts.uptime < PATIENCE {
         let what = format!("There is no circuit of {hops} to an exit yet.");
         return Finding::warning(Check::Route, what, "Ask again in some seconds.");
+    }
+    if facts.paid_nodes {
+        return Finding::fault(
+            Check::Route,
+            format!(
+                "No circuit of {hops} over nodes that serve unpaid leads to an exit, and payments \
+                 are off here."
+            ),
+            PAYMENTS_ON,
+        );
+    }
+    if *least == 1 {
+        return Finding::fault(
+            Check::Route,
+            "No neighbour that serves as entry is an exit, as a circuit of 1 hop needs it.",
+            "Use more hops (masq set hops 3), which hides more as well.",
+        );
     }
     if facts.nodes < *least {
         return Finding::fault(

@@ -251,6 +251,10 @@ pub struct Facts {
     pub nodes: usize,
     /// Exits known.
     pub exits: usize,
+    /// Of these, the ones that this node can use: all of them, unless it pays nobody.
+    pub usable_exits: usize,
+    /// Whether nodes are known that it can't use because it pays nobody.
+    pub paid_nodes: bool,
     /// How long a name took to resolve, or why it did not; `None` where none was tried.
     pub resolver: Option<Result<Duration, String>>,
     /// The data folder.

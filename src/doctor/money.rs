@@ -224,22 +224,32 @@ fn terms(facts: &MoneyFacts) -> Finding {
         }
         Ok(fit) => fit,
     };
-    let gigabytes = |gigabytes: Option<f64>| {
-        gigabytes.map_or_else(
-            || "any number of".to_owned(),
-            |n| format!("{:.0}", n.floor()),
-        )
+    let worth = match fit.least {
+        // The fee is not known, or not compared.
+        0 => "The".to_owned(),
+        least => format!(
+            "Payments of {} or more are worth their fee; the",
+            Tokens(least)
+        ),
     };
     Finding::ok(
         Check::Terms,
         format!(
-            "Payments of {} or more are worth their fee; the smallest debt that is paid by itself \
-             is {} GB through one relay, or {} GB through one exit.",
-            Tokens(fit.least),
-            gigabytes(fit.relay_gb),
-            gigabytes(fit.exit_gb)
+            "{worth} smallest debt that is paid by itself is {} through one relay, or {} through \
+             one exit.",
+            traffic(fit.relay_gb),
+            traffic(fit.exit_gb)
         ),
     )
+}
+
+/// So many gigabytes; less than one in megabytes.
+fn traffic(gigabytes: Option<f64>) -> String {
+    match gigabytes {
+        None => "any number of GB".to_owned(),
+        Some(gb) if gb < 1.0 => format!("{:.1} MB", gb * 1_000.0),
+        Some(gb) => format!("{:.0} GB", gb.floor()),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use super::look::{self, Busy, Files, Folder};
 use super::{Check, Finding, Report, judge};
 use crate::config::{self, Config, ConfigError, Environment};
 use crate::exit::{HickoryResolver, Resolve, ResolveError};
+use crate::safe::Kept;
+use crate::wallet::WalletError;
 
 /// A name that exists for ever (RFC 2606), to see whether names can be resolved at all.
 const NAME: &str = "example.com.";
@@ -46,7 +48,13 @@ pub async fn report(folder: &Path, environment: &Environment, silence: &Silence)
                 "The configuration in file and environment can be used. Arguments of `masqd` are \
                  not known here.",
             ));
-            findings.push(neighbours(&loaded.config, folder));
+            match crate::safe::look(&loaded.config, folder) {
+                Ok(kept) => {
+                    findings.extend(wallets(&loaded.config, kept));
+                    findings.push(neighbours(&loaded.config, folder));
+                }
+                Err(error) => findings.push(closed(&error)),
+            }
             findings.extend(ports(&look::busy(&loaded.config)));
             findings.extend(names(&loaded.config).await);
         }
@@ -85,20 +93,45 @@ pub(super) fn daemon(folder: &Path, silence: &Silence) -> Finding {
     }
 }
 
+/// Wallets that a daemon would ask for and not find.
+pub(super) fn wallets(config: &Config, kept: Option<Kept>) -> Vec<Finding> {
+    let Some(kept) = kept else { return Vec::new() };
+    let mut findings = Vec::new();
+    if config.pays() && !kept.consuming {
+        findings.push(Finding::fault(
+            Check::ConsumingWallet,
+            "There is no wallet to pay with, and payments are on: `masqd` does not start.",
+            "Make one with `masq wallet generate`, bring one back with `masq wallet recover`, or \
+             set payments = false.",
+        ));
+    }
+    if config.earns() && !kept.earning {
+        findings.push(Finding::fault(
+            Check::EarningWallet,
+            "There is no wallet to be paid at, and payments are on: `masqd` does not start.",
+            "Set `earning_wallet`, or type: masq wallet set-earning ADDRESS",
+        ));
+    }
+    findings
+}
+
+/// What a daemon could not open either.
+fn closed(error: &WalletError) -> Finding {
+    let text = error.to_string();
+    Finding::fault(
+        Check::DataFolder,
+        format!(
+            "What is kept in the data folder can't be opened: {}.",
+            text.trim_end_matches('.')
+        ),
+        "Until that is done, `masqd` does not start.",
+    )
+}
+
 fn neighbours(config: &Config, folder: &Path) -> Finding {
     let remembered = match crate::safe::peek(config, folder) {
         Ok(remembered) => remembered,
-        Err(error) => {
-            let text = error.to_string();
-            return Finding::fault(
-                Check::DataFolder,
-                format!(
-                    "What is kept in the data folder can't be opened: {}.",
-                    text.trim_end_matches('.')
-                ),
-                "Until that is done, `masqd` does not start.",
-            );
-        }
+        Err(error) => return closed(&error),
     };
     let known = config.neighbours.len() + remembered.map_or(0, |state| state.neighbours.len());
     if !config.mode.joins() {

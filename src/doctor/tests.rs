@@ -33,6 +33,8 @@ fn well() -> Facts {
         hops: ("3".into(), 3),
         nodes: 30,
         exits: 5,
+        usable_exits: 5,
+        paid_nodes: false,
         resolver: None,
         folder: Folder::Private,
         files: Some(Files {
@@ -99,6 +101,66 @@ fn line(finding: &Finding) -> String {
     } = finding;
     let remedy = remedy.as_deref().unwrap_or("");
     format!("{verdict:?} {check}: {what} | {remedy}")
+}
+
+#[test]
+fn payments_that_are_off_where_hops_ask_for_money() {
+    let no_exit = Facts {
+        usable_exits: 0,
+        paid_nodes: true,
+        stage: Stage::ConnectedToNeighbour,
+        ..well()
+    };
+    let faults: Vec<_> = (judge(&no_exit).into_iter())
+        .filter(|finding| finding.verdict != Verdict::Ok)
+        .collect();
+    // One cause, one fault.
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!(faults[0].check, Check::Exits);
+    assert!(
+        faults[0].what.contains("serves unpaid") && faults[0].what.contains("payments are off")
+    );
+    let no_relay = Facts {
+        usable_exits: 1,
+        ..no_exit
+    };
+    let faults = judge(&no_relay);
+    let route = faults.iter().find(|finding| finding.check == Check::Route);
+    let route = route.unwrap();
+    assert_eq!(route.verdict, Verdict::Fault);
+    assert!(route.what.contains("payments are off here"), "{route:?}");
+    // A node that serves only does not care.
+    let serves = Facts {
+        mode: Mode::ServeOnly,
+        usable_exits: 0,
+        ..well()
+    };
+    assert!(
+        judge(&serves)
+            .iter()
+            .all(|finding| finding.verdict == Verdict::Ok)
+    );
+}
+
+#[test]
+fn one_hop_without_an_exit_beside_it() {
+    let facts = Facts {
+        hops: ("1".into(), 1),
+        stage: Stage::ConnectedToNeighbour,
+        ..well()
+    };
+    let findings = judge(&facts);
+    let route = findings
+        .iter()
+        .find(|finding| finding.check == Check::Route);
+    let route = route.unwrap();
+    assert!(route.what.contains("1 hop"));
+    assert!(
+        route
+            .remedy
+            .as_ref()
+            .is_some_and(|remedy| remedy.contains("more hops"))
+    );
 }
 
 #[test]
@@ -350,6 +412,16 @@ const CASES: &[Case] = &[
         &[
             "Fault neighbours: There is no neighbour (ABCDEFGH: no node answers at its address). | \
            See whether this machine is online",
+        ],
+    ),
+    (
+        |f| {
+            (f.neighbours, f.stage, f.entries, f.reach) = (0, Stage::NotConnected, 0, None);
+            f.attempts = attempt(SeedFailure::NoSuchName);
+        },
+        &[
+            "Fault neighbours: There is no neighbour (ABCDEFGH: the name in its address can't be \
+           resolved). | See whether the name in the descriptor is written right",
         ],
     ),
     (

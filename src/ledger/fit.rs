@@ -1,6 +1,7 @@
 //! Whether limits, thresholds, rates and the chain's present fees fit together. Looked at when the
 //! node starts: a combination that can never settle is refused, with the figures.
 
+use masq_cores::Role;
 use masq_gossip::RatePack;
 
 use super::money::{Round, TOKEN, Tokens, mul_div};
@@ -173,15 +174,19 @@ pub fn check(terms: &Terms<'_>) -> Result<Fit, Misfit> {
     if let Some(limits) = terms.limits {
         check_limits(limits, terms)?;
     }
-    let gigabytes = |byte: u64, package: u64| {
-        let cell = byte as f64 * price::FULL_BODY_BACK as f64 + package as f64;
-        let payload = (price::FULL_BODY_BACK - price::FRAMING) as f64;
-        (cell > 0.0).then(|| permanent as f64 / cell * payload / price::GIGABYTE as f64)
+    let gigabytes = |role| {
+        let one = price::hop(
+            role,
+            terms.rates,
+            price::Direction::Download,
+            price::GIGABYTE,
+        )?;
+        (one > 0).then(|| permanent as f64 / one as f64)
     };
     Ok(Fit {
         least,
-        relay_gb: gigabytes(terms.rates.routing_byte, terms.rates.routing_package),
-        exit_gb: gigabytes(terms.rates.exit_byte, terms.rates.exit_package),
+        relay_gb: gigabytes(Role::BackRelay),
+        exit_gb: gigabytes(Role::Exit),
     })
 }
 
@@ -229,7 +234,7 @@ mod tests {
         let fit = check(&terms(&thresholds, &limits, 306_000_000_000)).unwrap();
         assert_eq!(fit.least, 306_000_000_000_000_000);
         assert_eq!(fit.relay_gb.unwrap() as u64, 1_709);
-        assert_eq!(fit.exit_gb.unwrap() as u64, 854);
+        assert_eq!(fit.exit_gb.unwrap() as u64, 852);
         // The same at 1 gwei.
         let misfit = check(&terms(&thresholds, &limits, 51_000_000_000_000)).unwrap_err();
         let said = misfit.to_string();

@@ -316,6 +316,7 @@ impl Api {
         let _ = self.commands.send(Command::MinHops(hops.min())).await;
         let settings = SettingsView {
             hops: hops.to_string(),
+            no_route: self.routes.why_none(),
         };
         let _ = self.events.send(Event::SettingsChanged {
             hops: settings.hops.clone(),
@@ -415,6 +416,7 @@ impl NodeApi for Api {
         async {
             Ok(SettingsView {
                 hops: self.routes.hops().to_string(),
+                no_route: self.routes.why_none(),
             })
         }
         .boxed()

@@ -60,7 +60,7 @@ impl Loop {
     }
 
     fn ban(&mut self, request: &BanRequest) -> Result<BanView, NodeApiError> {
-        let node = find(&request.node, &self.known_nodes(), "known node")?;
+        let node = find(&request.node, &self.known_nodes(), "known node", TO_BAN)?;
         let reason = request.reason.as_deref().unwrap_or_default();
         let life = request.life_seconds.map(Duration::from_secs);
         let gossip = &mut self.swarm.behaviour_mut().gossip;
@@ -84,7 +84,12 @@ impl Loop {
     fn unban(&mut self, text: &str) -> Result<BanView, NodeApiError> {
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         let banned = gossip.bans().iter().map(|ban| ban.node).collect();
-        let node = find(text, &banned, "banned node")?;
+        let node = find(
+            text,
+            &banned,
+            "banned node",
+            "`masq bans list` shows who is banned.",
+        )?;
         let ban = gossip.unban(&node);
         let ban = ban.map_err(|error| refusal(&node, &error))?;
         self.store_bans(&self.swarm.behaviour().gossip.bans());
@@ -168,11 +173,16 @@ pub(crate) async fn renew_circuits(pool: Pool, mut events: broadcast::Receiver<E
     }
 }
 
+/// Where the keys of nodes that may be banned are found.
+const TO_BAN: &str = "`masq neighborhood-graph` shows whom this node sees; a node that it does not see \
+                      is banned by its whole key.";
+
 /// The node that somebody means. `who` says among whom it was looked for.
 pub(crate) fn find(
     text: &str,
     among: &BTreeSet<NodeKey>,
     who: &str,
+    hint: &str,
 ) -> Result<NodeKey, NodeApiError> {
     let refused = |what: String, hint: &str| {
         Err(NodeApiError::Refused {
@@ -200,11 +210,7 @@ pub(crate) fn find(
             format!("The keys of {} {who}s begin with {text}.", more + 1),
             "Give more characters, or the whole key.",
         ),
-        (None, _) => refused(
-            format!("The key of no {who} begins with {text}."),
-            "`masq bans list` shows who is banned, `masq neighborhood-graph` whom this node sees; a \
-             node that it does not see is banned by its whole key.",
-        ),
+        (None, _) => refused(format!("The key of no {who} begins with {text}."), hint),
     }
 }
 
@@ -322,7 +328,7 @@ mod tests {
     fn nodes_are_named_by_key_or_by_how_it_begins() {
         let keys = keys();
         let (known, stranger) = (BTreeSet::from([keys[0], keys[1]]), keys[2]);
-        let find = |text: &str| find(text, &known, "known node");
+        let find = |text: &str| find(text, &known, "known node", TO_BAN);
         assert_eq!(find(&keys[0].to_string()), Ok(keys[0]));
         assert_eq!(find(&keys[1].short()), Ok(keys[1]));
         // A whole key may be anybody's.
@@ -343,7 +349,12 @@ mod tests {
             NodeKey(key)
         }));
         let short = two.first().unwrap().short();
-        let said = said(find(&short, &two, "banned node"));
+        let said = said(find(
+            &short,
+            &two,
+            "banned node",
+            "`masq bans list` shows who is banned.",
+        ));
         assert!(
             said.contains("The keys of 2 banned nodes begin with"),
             "{said}"

@@ -71,6 +71,8 @@ impl Api {
             ),
             nodes: view.neighbourhood.len(),
             exits: view.exits_known(),
+            usable_exits: view.exits_of_use(),
+            paid_nodes: view.paid_nodes(),
             resolver,
             folder,
             files,

@@ -50,6 +50,7 @@ fn info(record: &Record) -> NodeInfo {
         listed_links: u8::try_from(record.neighbours.len()).unwrap_or(u8::MAX),
         country: record.country,
         rates: Rates::from(&record.rates),
+        paid: record.asks_money(),
         // A summary that can't be read says nothing: the exit itself still applies its policy.
         ports: record.policy.parse().unwrap_or_default(),
     }

@@ -74,7 +74,7 @@ use self::money::Writing;
 use self::prices::RecordPrices;
 use self::reaching::{Mapping, Reaching, RunningMapping};
 use self::roam::Roaming;
-use self::routes::Routes;
+use self::routes::{Means, Routes};
 use self::share::{Service, Share};
 use self::swarm::{Behaviour, BehaviourEvent, COMMAND_QUEUE, Command, Loop};
 use self::trace::{Trace, TracedFlows};
@@ -203,6 +203,8 @@ impl Builder {
         let mut view = View::new(swarm.behaviour().gossip.neighbourhood(), self.started);
         let mapping = Mapping::prepare(&self.config, &listening);
         view.mapping = mapping.state();
+        view.unpaid = self.config.mode.originates() && !self.config.pays();
+        view.hops = self.config.hops.min();
         view.listening = listening;
         let (view_tx, view) = watch::channel(view);
         let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -211,10 +213,10 @@ impl Builder {
             CoresKey(self.me.0),
             view.clone(),
             api::hop_range(self.config.hops),
-            self.config
-                .price_ceiling
-                .as_ref()
-                .map(crate::routing::Rates::from),
+            Means {
+                unpaid: !self.config.pays(),
+                ceiling: (self.config.price_ceiling.as_ref()).map(crate::routing::Rates::from),
+            },
         );
         if let Some(billing) = &billing {
             billing.set_prices(Arc::new(RecordPrices(view.clone())));
@@ -359,6 +361,8 @@ impl Builder {
         gossip.ip_limits.per_48 = limit(config.ip_limits.per_48);
         gossip.check_reachability_of_others = config.check_reachability_of_others;
         gossip.min_hops = config.hops.min();
+        // Who only serves has no circuits of its own, and judges the mesh as others would.
+        gossip.pays = config.pays() || !config.mode.originates();
         let wallet = self.safe.advertised_wallet(config);
         gossip.earning_wallet = wallet.unwrap_or_default().into_array();
         if config.earns() {

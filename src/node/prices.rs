@@ -18,10 +18,7 @@ impl Prices for RecordPrices {
         let record = neighbourhood.record(&NodeKey::from(node.0))?;
         let wallet = Address::from(record.earning_wallet);
         // Whoever names no wallet asks for nothing.
-        Some((
-            record.rates,
-            Some(wallet).filter(|wallet| !wallet.is_zero()),
-        ))
+        Some((record.rates, record.asks_money().then_some(wallet)))
     }
 
     fn known(&self) -> BTreeSet<NodeKey> {

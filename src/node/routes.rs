@@ -27,8 +27,14 @@ struct Learnt {
     rng: ChaCha20Rng,
 }
 
-/// The most that hops may ask for.
-type Ceiling = Option<crate::routing::Rates>;
+/// What this node gives for circuits of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Means {
+    /// Nothing at all: only nodes that serve unpaid come into question.
+    pub(crate) unpaid: bool,
+    /// The most that hops may ask for.
+    pub(crate) ceiling: Option<crate::routing::Rates>,
+}
 
 /// Chooses routes for this node's circuits. Cloning gives another handle.
 #[derive(Clone)]
@@ -36,7 +42,7 @@ pub(crate) struct Routes {
     me: NodeKey,
     view: watch::Receiver<View>,
     learnt: Arc<Mutex<Learnt>>,
-    ceiling: Ceiling,
+    means: Means,
 }
 
 impl Routes {
@@ -45,7 +51,7 @@ impl Routes {
         me: NodeKey,
         view: watch::Receiver<View>,
         hops: HopRange,
-        ceiling: Ceiling,
+        means: Means,
     ) -> Self {
         let mut rng = ChaCha20Rng::from_rng(&mut rand::rng());
         let salt = rand::RngExt::random(&mut rng);
@@ -58,7 +64,7 @@ impl Routes {
             me,
             view,
             learnt: Arc::new(Mutex::new(learnt)),
-            ceiling,
+            means,
         }
     }
 
@@ -75,6 +81,13 @@ impl Routes {
     /// Changes them.
     pub(crate) fn set_hops(&self, hops: HopRange) {
         self.learnt().hops = hops;
+    }
+
+    /// Why no circuit could be built now, if none could.
+    pub(crate) fn why_none(&self) -> Option<String> {
+        self.choose(&Want::default())
+            .err()
+            .map(|why| why.to_string())
     }
 
     /// The id under which a destination is judged.
@@ -110,7 +123,8 @@ impl Routes {
             exit: Some(node.0),
             service: true,
             exclude_nodes: &avoid,
-            ceiling: self.ceiling,
+            ceiling: self.means.ceiling,
+            unpaid: self.means.unpaid,
             ..Request::new(question_hops(self.hops()))
         };
         self.find(&request).or_else(|_| {
@@ -126,7 +140,8 @@ impl Routes {
         self.find(&Request {
             exclude_exits: &exclude,
             exit: want.exit.map(|key| key.0),
-            ceiling: self.ceiling,
+            ceiling: self.means.ceiling,
+            unpaid: self.means.unpaid,
             ..Request::new(self.hops())
         })
     }
@@ -328,7 +343,12 @@ pub(super) mod testing {
         );
         let view = View::new(machine.neighbourhood(), Instant::now());
         let (_, view) = watch::channel(view);
-        Routes::new(NodeKey([0; 32]), view, HopRange::default(), None)
+        Routes::new(
+            NodeKey([0; 32]),
+            view,
+            HopRange::default(),
+            Means::default(),
+        )
     }
 }
 

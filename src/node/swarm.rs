@@ -204,7 +204,10 @@ impl Loop {
                 let _ = answer.send(self.check_reachability());
             }
             Command::Bans(command) => self.on_ban_command(command),
-            Command::MinHops(hops) => self.swarm.behaviour_mut().gossip.set_min_hops(hops),
+            Command::MinHops(hops) => {
+                self.view.send_modify(|view| view.hops = hops);
+                self.swarm.behaviour_mut().gossip.set_min_hops(hops);
+            }
             Command::Stop => {}
         }
     }

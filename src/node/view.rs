@@ -9,7 +9,7 @@ use std::time::Instant;
 use masq_gossip::{Neighbourhood, NodeKey, Reach, SeedFailure, Stage};
 
 use crate::reach::{Idle, MappingState};
-use crate::routing::Graph;
+use crate::routing::{Graph, HopRange};
 
 /// Problems that are remembered, the latest (from the control API's description).
 const MAX_PROBLEMS: usize = 16;
@@ -25,6 +25,10 @@ pub(crate) struct View {
     pub(crate) stage: Stage,
     /// Since when.
     pub(crate) stage_since: Instant,
+    /// Whether this node pays nobody, so that only hops that serve unpaid are of use to it.
+    pub(crate) unpaid: bool,
+    /// Fewest hops of its circuits.
+    pub(crate) hops: u8,
     /// Addresses on which other nodes are accepted.
     pub(crate) listening: Vec<SocketAddr>,
     /// How often the machine was found to have slept, or to have moved.
@@ -46,6 +50,8 @@ impl View {
             neighbourhood,
             stage: Stage::NotConnected,
             stage_since: now,
+            unpaid: false,
+            hops: HopRange::default().min(),
             listening: Vec::new(),
             wakes: 0,
             problems: VecDeque::new(),
@@ -84,20 +90,7 @@ impl View {
     pub(crate) fn stage_reason(&self, seeds: usize) -> String {
         match self.stage {
             Stage::RouteFound => "A loop of the configured length leads to an exit.".into(),
-            Stage::ConnectedToNeighbour => {
-                let exits = self.exits_known();
-                if exits == 0 {
-                    "There are neighbours, and none of the nodes known so far is an exit; more \
-                     become known as gossip spreads."
-                        .into()
-                } else {
-                    format!(
-                        "There are neighbours and {exits} known exit{}, and no loop of the \
-                         configured length to one yet; fewer hops would help at once.",
-                        if exits == 1 { "" } else { "s" }
-                    )
-                }
-            }
+            Stage::ConnectedToNeighbour => self.no_route_reason(),
             Stage::NotConnected => match self.problems.front() {
                 Some((_, what)) => format!("No neighbour yet. The latest problem: {what}"),
                 None if seeds == 0 => "No neighbour, and nobody to ask: this node was given no \
@@ -107,6 +100,56 @@ impl View {
                 None => "Asking the configured neighbours.".into(),
             },
         }
+    }
+
+    fn no_route_reason(&self) -> String {
+        let known = match self.exits_known() {
+            0 => {
+                return "There are neighbours, and none of the nodes known so far is an exit; more \
+                        become known as gossip spreads."
+                    .into();
+            }
+            1 => "There are neighbours and 1 known exit".to_owned(),
+            exits => format!("There are neighbours and {exits} known exits"),
+        };
+        if self.exits_of_use() == 0 {
+            return format!(
+                "{known}, none of which serves unpaid, and payments are off here; switch \
+                 `payments` on."
+            );
+        }
+        if self.paid_nodes() {
+            return format!(
+                "{known}, and no loop of the configured length to one over nodes that serve \
+                 unpaid; payments are off here: switch `payments` on."
+            );
+        }
+        if self.hops <= 1 {
+            return format!(
+                "{known}, none of which is a neighbour with an entry link, as a circuit of 1 hop \
+                 needs it; more hops would help (masq set hops 3)."
+            );
+        }
+        format!(
+            "{known}, and no loop of the configured length to one yet; fewer hops would help at \
+             once."
+        )
+    }
+
+    /// Exits that this node can use: those it can't pay left out.
+    pub(crate) fn exits_of_use(&self) -> usize {
+        let mut exits = 0;
+        for signed in self.neighbourhood.records() {
+            let record = signed.record();
+            exits += usize::from(record.roles.exits && !(self.unpaid && record.asks_money()));
+        }
+        exits
+    }
+
+    /// Whether nodes are known that this one can't use because it pays nobody.
+    pub(crate) fn paid_nodes(&self) -> bool {
+        let mut records = self.neighbourhood.records();
+        self.unpaid && records.any(|signed| signed.record().asks_money())
     }
 
     /// Known nodes that say they are exits, this one not counted.

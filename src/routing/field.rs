@@ -51,11 +51,17 @@ impl<'a> Field<'a> {
             exit[id as usize] = Some(judge_exit(graph, request, scores, now, id));
         }
         if request.hops.max() == 1 && graph.entry().iter().all(|e| exit[*e as usize].is_none()) {
-            return Err(NoRoute::EntryIsNoExit);
+            let exits = |id: &Id| graph.node(*id).exits;
+            return Err(if request.unpaid && graph.entry().iter().any(exits) {
+                request.no_loop(graph)
+            } else {
+                NoRoute::EntryIsNoExit
+            });
         }
         let relay = |id: Id| {
             let node = graph.node(id);
-            let affordable = request.ceiling.is_none_or(|c| node.rates.relay_within(&c));
+            let affordable = request.ceiling.is_none_or(|c| node.rates.relay_within(&c))
+                && !(request.unpaid && node.paid);
             id != graph.me()
                 && node.routes
                 && affordable
@@ -154,6 +160,9 @@ fn allowed_exits(graph: &Graph, request: &Request<'_>) -> Result<Vec<Id>, NoRout
     if let Some(port) = request.port {
         let serves = |id: Id| graph.node(id).ports.allows(port);
         narrow(&serves, NoRoute::NoExitForPort { port })?;
+    }
+    if request.unpaid {
+        narrow(&|id| !graph.node(id).paid, NoRoute::ExitsPaid)?;
     }
     if let Some(ceiling) = request.ceiling {
         let within = |id: Id| graph.node(id).rates.exit_within(&ceiling);

@@ -121,6 +121,8 @@ pub struct NodeInfo {
     pub country: Option<[u8; 2]>,
     /// Its prices.
     pub rates: Rates,
+    /// Whether it serves only those who pay: its record names a wallet.
+    pub paid: bool,
     /// The ports that it serves as an exit.
     pub ports: Ports,
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::graph::{NodeKey, Rates};
+use super::graph::{Graph, NodeKey, Rates};
 use super::scores::HostId;
 use super::suspects::Suspects;
 
@@ -148,6 +148,8 @@ pub struct Request<'a> {
     pub countries: Option<&'a Countries>,
     /// The most that a relay and an exit may ask. Never exceeded.
     pub ceiling: Option<Rates>,
+    /// Only nodes that serve without being paid, because the origin pays nobody.
+    pub unpaid: bool,
     /// Fewest possible origins that each hop but the entry neighbours is left
     /// with, wherever a route exists that does so; lowered where the mesh is
     /// too small for it; 0 turns the rule off. Does not apply to circuits of
@@ -170,6 +172,7 @@ impl Request<'_> {
             port: None,
             countries: None,
             ceiling: None,
+            unpaid: false,
             suspect_floor: DEFAULT_SUSPECT_FLOOR,
         }
     }
@@ -221,6 +224,18 @@ impl fmt::Debug for Chosen {
     }
 }
 
+impl Request<'_> {
+    /// Why no loop was found in `graph`.
+    pub(super) fn no_loop(&self, graph: &Graph) -> NoRoute {
+        let hops = self.hops;
+        if self.unpaid && graph.ids().any(|id| graph.node(id).paid) {
+            return NoRoute::HopsPaid { hops };
+        }
+        let nodes = graph.len();
+        NoRoute::NoLoop { hops, nodes }
+    }
+}
+
 /// Why there is no route. Each sentence can be shown to a user as it is. All
 /// of them can pass by themselves when the mesh changes; the second half also
 /// when less is asked.
@@ -266,6 +281,18 @@ pub enum NoRoute {
     /// Exits are left, all of them above the ceiling.
     #[error("every known exit asks more than the price ceiling allows")]
     ExitsTooDear,
+    /// Exits are left, all of them paid, and the origin pays nobody.
+    #[error("no known exit serves unpaid, and payments are off here")]
+    ExitsPaid,
+    /// An exit that serves unpaid is there, and no loop of such relays leads to it.
+    #[error(
+        "no loop of nodes that serve unpaid leads to an exit and back (hops: {hops}), and payments \
+         are off here"
+    )]
+    HopsPaid {
+        /// Hops asked for.
+        hops: HopRange,
+    },
     /// One hop was asked for, and no entry neighbour can be the exit.
     #[error("with one hop the entry neighbour must be the exit, and it does not serve as one")]
     EntryIsNoExit,

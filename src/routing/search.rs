@@ -123,8 +123,7 @@ fn why_no_loop(
     {
         return NoRoute::LoopsTooDear { hops };
     }
-    let nodes = graph.len();
-    NoRoute::NoLoop { hops, nodes }
+    request.no_loop(graph)
 }
 
 /// A simple path from an entry neighbour to an exit, used either way.

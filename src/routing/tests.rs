@@ -279,15 +279,30 @@ fn reasons_for_no_route() {
     mesh.exit_byte = 4;
     assert!(pick(&mesh, &ceiling, 1).is_ok());
     mesh.routing_byte = 1;
-    let hops = hops(3);
-    let too_dear = Err(NoRoute::LoopsTooDear { hops });
+    let too_dear = Err(NoRoute::LoopsTooDear { hops: hops(3) });
     assert_eq!(pick(&mesh, &ceiling, 1), too_dear);
     let cut = Request {
         ceiling: ceiling.ceiling,
         ..cut
     };
-    let no_loop = Err(NoRoute::NoLoop { hops, nodes: 4 });
+    let no_loop = Err(NoRoute::NoLoop {
+        hops: hops(3),
+        nodes: 4,
+    });
     assert_eq!(pick(&mesh, &cut, 1), no_loop, "whatever it costs");
+    mesh.routing_byte = 0;
+    let unpaid = Request {
+        unpaid: true,
+        ..plain(3)
+    };
+    assert!(pick(&mesh, &unpaid, 1).is_ok());
+    mesh.paid = vec![3];
+    assert_eq!(pick(&mesh, &unpaid, 1), Err(NoRoute::ExitsPaid));
+    assert!(pick(&mesh, &plain(3), 1).is_ok());
+    mesh.paid = vec![1];
+    let paid = |n| Err(NoRoute::HopsPaid { hops: hops(n) });
+    assert_eq!(pick(&mesh, &unpaid, 1), paid(3));
+    mesh.paid.clear();
     let countries = Countries {
         groups: vec![vec![*b"CZ"]],
         strict: true,

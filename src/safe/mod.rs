@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::datadir::DataDir;
 use crate::store::vault::{self, KEY_FILE, Lock, VAULT};
 use crate::store::{Durability, Password, Purpose, Store, Unlock, VaultError};
-use crate::wallet::{WalletError, Wallets};
+use crate::wallet::{KEYSTORE, WalletError, Wallets, noted};
 
 /// Names of the clear files of an older version.
 pub(crate) use legacy::CLEAR_FILES;
@@ -122,6 +122,59 @@ fn wallets(
         return Err(WalletError::Same);
     }
     Ok(wallets)
+}
+
+/// Which wallets a folder has, and what opens it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// There is a wallet to pay with.
+    pub consuming: bool,
+    /// There is a wallet to be paid at, in the folder or the configuration.
+    pub earning: bool,
+}
+
+impl Kept {
+    /// # Errors
+    /// [`WalletError::NoConsuming`] where the configuration wants a wallet to pay with.
+    pub fn check(self, config: &Config) -> Result<(), WalletError> {
+        if config.pays() && !self.consuming {
+            return Err(WalletError::NoConsuming);
+        }
+        Ok(())
+    }
+}
+
+/// Which wallets a daemon with that folder would have, without starting one: nothing where a
+/// daemon has it open. No key is opened.
+///
+/// # Errors
+/// As [`Safe::open`], apart from what only a key could tell.
+pub fn look(config: &Config, folder: &Path) -> Result<Option<Kept>, WalletError> {
+    let mut kept = Kept {
+        consuming: false,
+        earning: config.earning_wallet.is_some(),
+    };
+    // Before the vault, which may not be there yet.
+    let password = config.password_file.as_deref().map(Password::from_file);
+    password.transpose()?;
+    let path = folder.join(Purpose::Node.file_name());
+    if !folder.join(VAULT).exists() || !path.exists() {
+        return Ok(Some(kept));
+    }
+    let Ok(_locked) = DataDir::open(folder) else {
+        return Ok(None);
+    };
+    let key = vault::open(folder, &unlock(config, folder)?)?;
+    let store = Store::open(path, Purpose::Node, &key, Durability::OnePhase)?;
+    let noted = noted(&store)?;
+    let path = folder.join(KEYSTORE);
+    match (noted.consuming, path.exists()) {
+        (Some(_), false) if config.pays() => return Err(WalletError::Gone { path }),
+        // Its address is noted at the next start, where it is not.
+        (_, there) => kept.consuming = there,
+    }
+    kept.earning |= noted.earning.is_some();
+    Ok(Some(kept))
 }
 
 /// What the node of that folder remembers, without starting one: nothing where there is no vault

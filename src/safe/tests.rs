@@ -50,6 +50,33 @@ impl Folder {
     }
 }
 
+#[test]
+fn wallets_are_looked_at_without_opening_keys() {
+    let mut folder = Folder::new();
+    folder.config.payments = true;
+    let look = |folder: &Folder| super::look(&folder.config, folder.path());
+    let kept = look(&folder).unwrap().unwrap();
+    assert!(!kept.consuming && !kept.earning);
+    let error = kept.check(&folder.config).unwrap_err();
+    assert_eq!(error.exit_code(), code::NO_WALLET);
+    let unlock = Unlock::KeyFile(folder.path().join(KEY_FILE));
+    let keeper = Keeper::open_or_create(DataDir::open(folder.path()).unwrap(), unlock).unwrap();
+    let wallet = ConsumingWallet::from_hex(&"1".repeat(64)).unwrap();
+    keeper.keep(&wallet, None, false).unwrap();
+    assert_eq!(look(&folder).unwrap(), None, "in use");
+    drop(keeper);
+    let kept = look(&folder).unwrap().unwrap();
+    assert!(kept.consuming && !kept.earning);
+    kept.check(&folder.config).unwrap();
+    // A password file that others can read stops a daemon, whether there is a vault or not.
+    let mut fresh = Folder::new();
+    fresh.password("a long password");
+    let file = fresh.config.password_file.clone().unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let error = super::look(&fresh.config, fresh.path()).unwrap_err();
+    assert_eq!(error.exit_code(), code::NO_PERMISSION, "{error}");
+}
+
 fn neighbour(n: u64) -> RememberedNeighbour {
     RememberedNeighbour {
         node: format!("{n:043}"),

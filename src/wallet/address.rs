@@ -44,13 +44,20 @@ pub enum AddressError {
     /// Nobody has it.
     #[error("this is the zero address: what is sent there is lost")]
     Zero,
+    /// It belongs to the chain itself.
+    #[error("no wallet has an address as low as this: what is sent there is lost")]
+    Reserved,
 }
+
+/// Addresses up to this one belong to the chain: precompiled contracts have them, and an address
+/// that is made from a key is never so low.
+const LAST_RESERVED: u16 = 0xffff;
 
 /// Reads an address.
 ///
 /// # Errors
 ///
-/// When it is not one, its checksum is wrong, or it is the zero address.
+/// When it is not one, its checksum is wrong, or nobody can have it.
 pub fn parse_address(text: &str) -> Result<Written, AddressError> {
     let digits = text.trim().strip_prefix("0x").ok_or(AddressError::Prefix)?;
     if let Some(other) = digits.chars().find(|c| !c.is_ascii_hexdigit()) {
@@ -64,6 +71,9 @@ pub fn parse_address(text: &str) -> Result<Written, AddressError> {
     let address = Address::new(bytes);
     if address.is_zero() {
         return Err(AddressError::Zero);
+    }
+    if address <= Address::left_padding_from(&LAST_RESERVED.to_be_bytes()) {
+        return Err(AddressError::Reserved);
     }
     let small = digits.bytes().any(|byte| byte.is_ascii_lowercase());
     let capital = digits.bytes().any(|byte| byte.is_ascii_uppercase());
@@ -147,8 +157,17 @@ mod tests {
                 "0x0000000000000000000000000000000000000000",
                 AddressError::Zero,
             ),
+            (
+                "0x0000000000000000000000000000000000000001",
+                AddressError::Reserved,
+            ),
+            (
+                "0x000000000000000000000000000000000000ffff",
+                AddressError::Reserved,
+            ),
         ] {
             assert_eq!(parse_address(text), Err(error), "{text}");
         }
+        assert!(parse_address("0x0000000000000000000000000000000000010000").is_ok());
     }
 }

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use clap::{Args, Parser, Subcommand};
 
 use crate::money::{ANVIL, ANVIL_VARIABLE, Chain};
@@ -134,6 +136,41 @@ impl From<MoneyArgs> for Chain {
     }
 }
 
+/// Arguments on money of a mesh that has to have some.
+#[derive(Debug, Clone, Args)]
+pub struct PaidArgs {
+    /// The chain on which the nodes pay each other
+    #[arg(long, value_enum, default_value_t = PaidChain::Dev)]
+    pub chain: PaidChain,
+    /// The anvil program, for --chain anvil
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = ANVIL_VARIABLE,
+        default_value = ANVIL,
+        hide_env_values = true
+    )]
+    pub anvil_program: PathBuf,
+}
+
+impl From<PaidArgs> for Chain {
+    fn from(args: PaidArgs) -> Self {
+        match args.chain {
+            PaidChain::Dev => Self::Dev,
+            PaidChain::Anvil => Self::Anvil(args.anvil_program),
+        }
+    }
+}
+
+/// Chains of a mesh that has to have money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PaidChain {
+    /// The development chain, part of this program
+    Dev,
+    /// Anvil, a program of its own
+    Anvil,
+}
+
 /// Chains that a mesh can pay on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ChainKind {
@@ -193,6 +230,41 @@ pub enum Ready {
     Processes,
 }
 
+/// Where a proxy listens, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProxyAddr(pub Option<SocketAddr>);
+
+impl FromStr for ProxyAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.eq_ignore_ascii_case("off") {
+            return Ok(Self(None));
+        }
+        let addr = text.parse().map(Some).map(Self);
+        addr.map_err(|_| "give an address with a port, such as 127.0.0.1:1080, or off".to_owned())
+    }
+}
+
+/// The address of a wallet, held against its checksum where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalletArg(Address);
+
+impl From<WalletArg> for Address {
+    fn from(arg: WalletArg) -> Self {
+        arg.0
+    }
+}
+
+impl FromStr for WalletArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let written = masq::wallet::parse_address(text).map_err(|error| error.to_string())?;
+        Ok(Self(written.address))
+    }
+}
+
 /// Arguments of `up`.
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
@@ -205,12 +277,12 @@ pub struct UpArgs {
     /// The trust.
     #[command(flatten)]
     pub credit: CreditArgs,
-    /// SOCKS5 proxy of the first node
+    /// SOCKS5 proxy of the first node; off for none
     #[arg(long, default_value = "127.0.0.1:1080", value_name = "ADDR:PORT")]
-    pub socks: SocketAddr,
-    /// HTTP proxy of the first node
+    pub socks: ProxyAddr,
+    /// HTTP proxy of the first node; off for none
     #[arg(long, default_value = "127.0.0.1:8118", value_name = "ADDR:PORT")]
-    pub http: SocketAddr,
+    pub http: ProxyAddr,
     /// Leave the mesh running in the background; end it with `down`
     #[arg(long)]
     pub detach: bool,
@@ -242,7 +314,7 @@ pub struct DownArgs {
 #[derive(Debug, Clone, Args)]
 pub struct FundArgs {
     /// The wallet, as `masq wallet show` has it: 0x and 40 digits
-    pub wallet: alloy::primitives::Address,
+    pub wallet: WalletArg,
     /// Folder of the mesh [default: the one that is up]
     #[arg(long)]
     pub dir: Option<PathBuf>,
@@ -419,6 +491,21 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_proxy_can_be_off_and_a_bad_wallet_gets_a_sentence() {
+        assert_eq!("off".parse(), Ok(ProxyAddr(None)));
+        assert!("127.0.0.1:1".parse::<ProxyAddr>().unwrap().0.is_some());
+        assert!("1080".parse::<ProxyAddr>().unwrap_err().contains("or off"));
+        let said = "0x12".parse::<WalletArg>().unwrap_err();
+        assert!(said.contains("has 40 digits"), "{said}");
+        for args in [
+            &["masq-testnet", "soak", "--chain", "none"][..],
+            &["masq-testnet", "up", "--http"][..],
+        ] {
+            assert!(Cli::try_parse_from(args).is_err());
+        }
     }
 
     #[test]

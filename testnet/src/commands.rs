@@ -32,10 +32,11 @@ use crate::money::Chain;
 use crate::network::{Progress, Testnet};
 use crate::plan::{Options, Program, WaitFor};
 use crate::process::{Memory, ProcessId};
-use crate::report::{ProgressLine, Row, node_table, try_lines};
+use crate::report::{ProgressLine, Row, dir_option, node_table, try_lines};
 use crate::soak::{self, SoakArgs, SoakOptions};
 use crate::state::{NetworkState, Registry};
 use crate::stress::{self, StressArgs, StressOptions};
+use crate::typed::Programs;
 use crate::web::WebServer;
 
 /// How long the background process may take to end its nodes: a little more
@@ -137,7 +138,7 @@ pub async fn up(args: UpArgs, out: Out<'_>) -> Result<(), TestnetError> {
     line.finish();
     let (mut net, registry) = net?;
     let state = net.state()?;
-    let _ = announce(out, &state, "Ctrl-C ends it.");
+    let _ = announce(out, &state, Some("Ctrl-C ends it."));
     let ended = tokio::select! {
         ended = net.any_ended() => Err(ended),
         () = stop_asked() => Ok(()),
@@ -152,7 +153,7 @@ async fn bring_up(
 ) -> Result<(Testnet, Registry), TestnetError> {
     let registry = Registry::of_user()?;
     let mut options = options(&args.mesh)?;
-    (options.socks, options.http) = (args.socks, args.http);
+    (options.socks, options.http) = (args.socks.0, args.http.0);
     options.chain = args.money.into();
     options.credit = args.credit.credit;
     options.prepay_budget = args.credit.prepay_budget.map(|amount| amount.0);
@@ -196,9 +197,19 @@ async fn take_down(
     ended
 }
 
-fn announce(out: Out<'_>, state: &NetworkState, end: &str) -> std::io::Result<()> {
+/// Says that it is up and how it ends: by `down` unless `end` says otherwise.
+fn announce(out: Out<'_>, state: &NetworkState, end: Option<&str>) -> std::io::Result<()> {
+    let programs = Programs::here();
+    let down = || {
+        format!(
+            "`{} down{}` ends them.",
+            programs.testnet,
+            dir_option(state)
+        )
+    };
+    let end = end.map_or_else(down, str::to_owned);
     writeln!(out, "{} nodes are up. {end}\n", state.nodes.len())?;
-    try_lines(out, state)?;
+    try_lines(out, state, &programs)?;
     out.flush()
 }
 
@@ -242,7 +253,7 @@ async fn detach(out: Out<'_>) -> Result<(), TestnetError> {
             Ok(Message::Up { dir }) => {
                 line.finish();
                 let state = NetworkState::load(&dir)?;
-                let _ = announce(out, &state, "`masq-testnet down` ends them.");
+                let _ = announce(out, &state, None);
                 return Ok(());
             }
             Ok(Message::Failed { reason, code }) => {
@@ -383,7 +394,7 @@ pub async fn status(args: StatusArgs, out: Out<'_>) -> Result<(), TestnetError> 
                 Some(money) => money.write(out),
                 None => Ok(()),
             })
-            .and_then(|()| try_lines(out, &state))
+            .and_then(|()| try_lines(out, &state, &Programs::here()))
     };
     written.map_err(TestnetError::file("cannot write", "standard output"))
 }
@@ -391,10 +402,14 @@ pub async fn status(args: StatusArgs, out: Out<'_>) -> Result<(), TestnetError> 
 /// `masq-testnet down`.
 ///
 /// # Errors
-/// When no mesh is up.
+/// When no mesh is up, or the one in the folder is down already.
 pub async fn down(args: DownArgs, out: Out<'_>) -> Result<(), TestnetError> {
     let state = find(args.dir)?;
     let registry = Registry::of_user()?;
+    if !state.is_alive() {
+        registry.forget(&state.dir);
+        return Err(TestnetError::Down { dir: state.dir });
+    }
     let by_itself = state.supervisor.end(DOWN_GRACE).await;
     // With the supervisor gone the nodes let go of their leashes. What still
     // runs after that is ended by number and start time.
@@ -426,9 +441,13 @@ pub async fn fund(args: FundArgs, out: Out<'_>) -> Result<(), TestnetError> {
             "this mesh has no money; bring one up with --chain dev".to_owned(),
         ));
     };
-    money.fund(args.wallet).await?;
-    let given = "It has tokens and coin now, as the nodes of the mesh had at first.";
-    writeln!(out, "{given}").map_err(TestnetError::file("cannot write", "standard output"))
+    money.fund(args.wallet.into()).await?;
+    writeln!(
+        out,
+        "It has tokens and coin now, as the nodes of the mesh in {} had at first.",
+        state.dir.display()
+    )
+    .map_err(TestnetError::file("cannot write", "standard output"))
 }
 
 /// `masq-testnet demo`.

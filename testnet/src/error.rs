@@ -198,6 +198,12 @@ impl TestnetError {
         }
     }
 
+    /// Whether only the reader of the output has gone, as `head` does: no fault of anybody.
+    #[must_use]
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     /// Exit code of `masq-testnet` for this error: 64 for wrong usage, 69 when
     /// there is no testnet or no such thing in this build, 73 when files cannot be made, 130 when interrupted,
     /// otherwise 1.

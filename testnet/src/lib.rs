@@ -33,6 +33,7 @@ pub mod soak;
 pub mod state;
 pub mod stress;
 pub mod survey;
+pub mod typed;
 pub mod usage;
 pub mod web;
 

@@ -13,13 +13,28 @@ use clap::Parser;
 use masq_testnet::args::{Cli, Command};
 use masq_testnet::{TestnetError, commands, container, simulate};
 
+/// Exit code for arguments that are not understood (sysexits).
+const USAGE: u8 = 64;
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_default();
     if Path::new(&name).file_name() == Some(OsStr::new("masqd")) {
         return be_masqd(args);
     }
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; whoever closed the pipe does not want them.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match cli.command {
         Command::Masqd { args } => be_masqd(args),
         Command::Masq { args } => masq::cli::main(named("masq", args)),
         Command::Container(args) => match container::prepare(&args) {
@@ -89,6 +104,9 @@ fn run(command: Command) -> ExitCode {
 }
 
 fn fail(error: &TestnetError) -> ExitCode {
+    if error.is_closed_pipe() {
+        return ExitCode::SUCCESS;
+    }
     eprintln!("masq-testnet: {error}");
     ExitCode::from(error.exit_code())
 }

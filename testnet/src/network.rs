@@ -24,6 +24,9 @@ use crate::state::{NetworkState, NodeState};
 use crate::web::WebServer;
 
 mod change;
+mod folder;
+
+use folder::MeshFolder;
 
 pub use change::DownNode;
 
@@ -201,8 +204,12 @@ impl Testnet {
         // The plan is checked before anything is opened or written.
         Plan::new(&options, prefix, Path::new(""))?;
         Terms::new(String::new(), Address::ZERO).wanted(&options)?;
-        check_free("the SOCKS5 proxy", options.socks, "--socks")?;
-        check_free("the HTTP proxy", options.http, "--http")?;
+        for (what, addr, option) in [
+            ("the SOCKS5 proxy", options.socks, "--socks"),
+            ("the HTTP proxy", options.http, "--http"),
+        ] {
+            addr.map_or(Ok(()), |addr| check_free(what, addr, option))?;
+        }
         let web = WebServer::on_loopback()
             .await
             .map_err(|source| TestnetError::Listen {
@@ -211,20 +218,16 @@ impl Testnet {
                 option: "another machine",
                 source,
             })?;
-        let (dir, temporary) = make_dir(options.dir.as_deref(), prefix)?;
-        let mut plan = Plan::new(&options, prefix, &dir)?;
-        let bank = Self::equip(&options, &mut plan).await;
-        if bank.is_err() && temporary {
-            // No log was written yet that anybody could want.
-            let _ = fs::remove_dir_all(&dir);
-        }
-        let bank = bank?;
+        let folder = MeshFolder::make(options.dir.as_deref(), prefix)?;
+        let mut plan = Plan::new(&options, prefix, folder.path())?;
+        let bank = Self::equip(&options, &mut plan).await?;
         let between = if options.between {
             let ips: Vec<_> = plan.nodes.iter().map(|n| n.ip).collect();
             Some(Between::start(&ips).map_err(TestnetError::NoAddresses)?)
         } else {
             None
         };
+        let (dir, temporary) = folder.keep();
         let mut net = Self {
             nodes: Vec::new(),
             web,
@@ -236,7 +239,11 @@ impl Testnet {
             socks: None,
             http: None,
         };
-        net.spawn_all(plan).await?;
+        if let Err(error) = net.spawn_all(plan).await {
+            // It names logs.
+            net.keep_dir();
+            return Err(error);
+        }
         Ok(net)
     }
 
@@ -643,24 +650,6 @@ fn check_free(
             option,
             source,
         })
-}
-
-fn make_dir(wanted: Option<&Path>, prefix: [u8; 3]) -> Result<(PathBuf, bool), TestnetError> {
-    let failed = |path: &Path| TestnetError::file("cannot make the folder", path.to_owned());
-    if let Some(dir) = wanted {
-        fs::create_dir_all(dir).map_err(failed(dir))?;
-        let dir = fs::canonicalize(dir).map_err(failed(dir))?;
-        return Ok((dir, false));
-    }
-    let name = format!(
-        "masq-testnet-{}-{}.{}",
-        std::process::id(),
-        prefix[1],
-        prefix[2]
-    );
-    let dir = std::env::temp_dir().join(name);
-    fs::create_dir(&dir).map_err(failed(&dir))?;
-    Ok((dir, true))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use masq::routing::HopRange;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -127,10 +128,10 @@ pub struct Options {
     /// Hops of the nodes' circuits, `1` to `6` or a range such as `3-4`;
     /// the daemon's default when absent.
     pub hops: Option<String>,
-    /// SOCKS5 address of the client node; port 0 takes a free one.
-    pub socks: SocketAddr,
-    /// HTTP proxy address of the client node; port 0 takes a free one.
-    pub http: SocketAddr,
+    /// SOCKS5 address of the client node; port 0 takes a free one; nothing for no proxy.
+    pub socks: Option<SocketAddr>,
+    /// HTTP proxy address of the client node; port 0 takes a free one; nothing for no proxy.
+    pub http: Option<SocketAddr>,
     /// Folder for keys, configurations and logs; a fresh one in the temporary
     /// folder when absent. A fresh one is removed when the testnet ends well.
     pub dir: Option<PathBuf>,
@@ -175,8 +176,8 @@ impl Options {
             all_exits: None,
             consumers: None,
             hops: None,
-            socks: any,
-            http: any,
+            socks: Some(any),
+            http: Some(any),
             dir: None,
             program,
             exit_policy: vec!["accept *:*".to_owned()],
@@ -210,6 +211,11 @@ impl Options {
 
     /// Refuses what can never have the route that is to be waited for.
     fn check_routes(&self) -> Result<(), TestnetError> {
+        if let Some(hops) = &self.hops
+            && let Err(error) = hops.parse::<HopRange>()
+        {
+            return Err(TestnetError::Options(format!("--hops {hops}: {error}")));
+        }
         if self.wait_for != WaitFor::Routes {
             return Ok(());
         }
@@ -433,6 +439,10 @@ fn roles(options: &Options) -> Result<Vec<Role>, TestnetError> {
     Ok(roles)
 }
 
+fn or_off(addr: Option<SocketAddr>) -> String {
+    addr.map_or_else(|| "off".to_owned(), |addr| addr.to_string())
+}
+
 fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
     let mut all = common_settings(&node.data_dir(), &options.log_level);
     let mut set = |key: &str, value: Value| {
@@ -472,7 +482,7 @@ fn settings(options: &Options, node: &NodePlan, seed: &str) -> Table {
     }
     let client = node.role == Role::Client;
     let (socks, http) = match (client, options.all_socks) {
-        (true, false) => (options.socks.to_string(), options.http.to_string()),
+        (true, false) => (or_off(options.socks), or_off(options.http)),
         (_, true) => (format!("{}:{SOCKS_PORT}", node.ip), "off".to_owned()),
         (false, false) => ("off".to_owned(), "off".to_owned()),
     };
@@ -627,6 +637,8 @@ mod tests {
         );
         assert!(refused(3, None, Some("2")).is_some());
         assert!(refused(5, None, Some("6")).is_some());
+        let many = refused(50, None, Some("9")).unwrap();
+        assert!(many.contains("from 1 to 6"), "{many}");
         assert!(
             refused(6, Some(0), None)
                 .unwrap()

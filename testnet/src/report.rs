@@ -13,6 +13,7 @@ use crate::network::Progress;
 use crate::plan::NODE_PORT;
 use crate::process::Memory;
 use crate::state::NetworkState;
+use crate::typed::{Programs, quoted};
 
 /// Time between two plain progress lines where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
@@ -158,9 +159,15 @@ pub fn node_table(out: &mut dyn Write, rows: &[Row<'_>]) -> std::io::Result<()> 
 ///
 /// # Errors
 /// When the writer fails.
-pub fn try_lines(out: &mut dyn Write, state: &NetworkState) -> std::io::Result<()> {
+pub fn try_lines(
+    out: &mut dyn Write,
+    state: &NetworkState,
+    programs: &Programs,
+) -> std::io::Result<()> {
     let web = format!("localhost:{}", state.web_port);
-    writeln!(out, "Try:")?;
+    if state.socks.is_some() || state.http.is_some() {
+        writeln!(out, "Try:")?;
+    }
     if let Some(socks) = state.socks {
         writeln!(out, "  curl --socks5-hostname {socks} http://{web}/")?;
         writeln!(
@@ -191,14 +198,25 @@ pub fn try_lines(out: &mut dyn Write, state: &NetworkState) -> std::io::Result<(
     writeln!(out, "  curl http://{web}/whoami")?;
     if let Some(join) = join_line(state) {
         writeln!(out, "A node of your own joins like this:")?;
+        let Programs {
+            testnet,
+            masq,
+            masqd,
+        } = programs;
         if state.money.is_some() {
+            let masq = format!("{masq} --data-dir {OWN_DIR}");
+            writeln!(out, "  {masq} wallet generate --no-password")?;
             writeln!(
                 out,
-                "  masq --data-dir {OWN_DIR} wallet generate --no-password"
+                "  {masq} wallet show     # has the consuming wallet's address"
             )?;
-            writeln!(out, "  masq-testnet fund CONSUMING_WALLET")?;
+            writeln!(
+                out,
+                "  {testnet} fund{} CONSUMING_WALLET",
+                dir_option(state)
+            )?;
         }
-        writeln!(out, "  {join}")?;
+        writeln!(out, "  {masqd} {join}")?;
     } else {
         writeln!(out, "More nodes of your own join by this descriptor:")?;
         writeln!(out, "  {}", state.seed)?;
@@ -210,7 +228,16 @@ pub fn try_lines(out: &mut dyn Write, state: &NetworkState) -> std::io::Result<(
     )
 }
 
-/// A whole command that joins with a node of one's own: from an address of this
+/// The option that names this mesh, where it is not the one without a name.
+#[must_use]
+pub fn dir_option(state: &NetworkState) -> String {
+    if state.temporary {
+        return String::new();
+    }
+    format!(" --dir {}", quoted(&state.dir))
+}
+
+/// Arguments of a `masqd` that joins with a node of one's own: from an address of this
 /// testnet's range that none of its nodes has, with a proxy port beside the
 /// client's.
 fn join_line(state: &NetworkState) -> Option<String> {
@@ -231,7 +258,7 @@ fn join_line(state: &NetworkState) -> Option<String> {
         ),
     };
     Some(format!(
-        "masqd --chain dev {money} --data-dir {OWN_DIR} --listen {a}.{b}.{c}.{OWN_LAST_BYTE}:{NODE_PORT} --socks 127.0.0.1:{port} --http off --neighbours {}",
+        "--chain dev {money} --data-dir {OWN_DIR} --listen {a}.{b}.{c}.{OWN_LAST_BYTE}:{NODE_PORT} --socks 127.0.0.1:{port} --http off --neighbours {}",
         state.seed
     ))
 }
@@ -279,6 +306,14 @@ mod tests {
         }
     }
 
+    fn programs() -> Programs {
+        Programs {
+            testnet: "masq-testnet".into(),
+            masq: "target/masq".into(),
+            masqd: "masq-testnet masqd".into(),
+        }
+    }
+
     fn state() -> NetworkState {
         NetworkState {
             supervisor: ProcessId { pid: 1, started: 1 },
@@ -309,7 +344,7 @@ mod tests {
             wallets: None,
         });
         let mut out = Vec::new();
-        try_lines(&mut out, &state).unwrap();
+        try_lines(&mut out, &state, &programs()).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.contains("--listen 127.9.8.250:4711 --socks 127.0.0.1:1082 "),
@@ -330,11 +365,13 @@ mod tests {
             since: 1,
         });
         let mut out = Vec::new();
-        try_lines(&mut out, &state).unwrap();
+        try_lines(&mut out, &state, &programs()).unwrap();
         let text = String::from_utf8(out).unwrap();
         for part in [
-            "masq-testnet fund",
+            "masq-testnet fund --dir /d CONSUMING_WALLET",
+            "target/masq --data-dir",
             "wallet generate",
+            "masq-testnet masqd --chain dev",
             "--rpc http://127.0.0.1:5 --token 0x01",
             "--thresholds '20|5|600|10|10|10' --pay-every 2s",
         ] {
@@ -346,7 +383,7 @@ mod tests {
     fn the_lines_to_try_name_the_real_ports() {
         let state = state();
         let mut out = Vec::new();
-        try_lines(&mut out, &state).unwrap();
+        try_lines(&mut out, &state, &programs()).unwrap();
         let text = String::from_utf8(out).unwrap();
         for part in [
             "--socks5-hostname 127.0.0.1:1081",

@@ -133,7 +133,9 @@ impl fmt::Display for FailureCode {
             Self::NextRefusedPackage => "next hop refused the set-up package",
             Self::NextOverloaded => "next hop has no room",
             Self::Overloaded => "no room",
-            Self::BadAuthorisation => "authorisation missing or not valid",
+            Self::BadAuthorisation => {
+                "asks to be paid, and the authorisation is missing or not valid"
+            }
             Self::Replay => "set-up seen before",
             Self::BadPackage => "set-up cannot be read",
             Self::Refused => "refused",

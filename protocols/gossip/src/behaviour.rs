@@ -315,6 +315,11 @@ impl Behaviour {
             DialError::Transport(errors) if errors.iter().any(|(_, e)| speaks_otherwise(e)) => {
                 SeedFailure::NotANode
             }
+            DialError::Transport(errors)
+                if !errors.is_empty() && errors.iter().all(|(_, e)| is_unresolved(e)) =>
+            {
+                SeedFailure::NoSuchName
+            }
             _ => SeedFailure::Unreachable,
         };
         self.input(Input::DialFailed { peer, why });
@@ -370,6 +375,15 @@ impl Behaviour {
             }
         })
     }
+}
+
+/// Whether the host's transport found no address for a name: an error of kind `NotFound`, which
+/// connecting does not give.
+fn is_unresolved(error: &libp2p::TransportError<std::io::Error>) -> bool {
+    let libp2p::TransportError::Other(error) = error else {
+        return false;
+    };
+    error.kind() == std::io::ErrorKind::NotFound || format!("{error:?}").contains("kind: NotFound")
 }
 
 /// Whether somebody answered a dial, and could not agree with us on a protocol. Whoever merely
@@ -519,5 +533,24 @@ impl NetworkBehaviour for Behaviour {
         // Others want to be polled too.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use libp2p::TransportError::Other;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_found_is_told_from_a_node_that_does_not_answer() {
+        let missing = Error::new(ErrorKind::NotFound, "no record");
+        assert!(is_unresolved(&Other(Error::other(missing))));
+        assert!(is_unresolved(&Other(ErrorKind::NotFound.into())));
+        for kind in [ErrorKind::ConnectionRefused, ErrorKind::TimedOut] {
+            assert!(!is_unresolved(&Other(Error::other(Error::from(kind)))));
+        }
     }
 }

@@ -160,6 +160,9 @@ pub struct Config {
     pub near_share: f64,
     /// Hops that a route must have for the stage to be `RouteFound`. Default 3; 1 to [`MAX_HOPS`].
     pub min_hops: u8,
+    /// Whether this node's circuits may use nodes that ask to be paid (whose records name a
+    /// wallet). Without it only the others count for the stage `RouteFound`. Default true.
+    pub pays: bool,
     /// Where the node is paid.
     pub earning_wallet: [u8; 20],
     /// Its prices.
@@ -196,6 +199,7 @@ impl Config {
             check_reachability_of_others: true,
             near_share: 0.5,
             min_hops: 3,
+            pays: true,
             earning_wallet: [0; 20],
             rates: RatePack::default(),
             policy: String::new(),

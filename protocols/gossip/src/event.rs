@@ -124,6 +124,9 @@ pub enum SeedFailure {
     /// Nobody answered at the address.
     #[error("no node answers at its address")]
     Unreachable,
+    /// Its address is a name that can't be resolved now.
+    #[error("the name in its address can't be resolved")]
+    NoSuchName,
     /// Somebody answered with another key.
     #[error("the node at its address has another key than the descriptor says")]
     WrongKey,

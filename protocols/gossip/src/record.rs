@@ -108,6 +108,13 @@ pub struct Record {
     pub expires: u64,
 }
 
+impl Record {
+    /// Whether the node serves only those who pay: it names a wallet.
+    pub fn asks_money(&self) -> bool {
+        self.earning_wallet != [0; 20]
+    }
+}
+
 /// Why bytes are not a record, or a record is not acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

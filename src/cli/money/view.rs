@@ -334,7 +334,7 @@ pub(super) fn quote(quote: &PrepayQuote) -> String {
     if let Some(balance) = quote.balance {
         facts.add("the wallet has", balance.to_string());
     }
-    let gigabytes = |gb: u64, what: &str| format!("{gb} GB through it as {what}");
+    let gigabytes = |gb: u64, what: &str| format!("{} through it as {what}", whole_gb(gb));
     let bought: Vec<String> = (quote
         .relay_gb
         .map(|gb| gigabytes(gb, "a relay"))
@@ -441,6 +441,14 @@ pub(super) fn settings(settings: &SettingsView, terms: Option<&TermsView>, coin:
     out
 }
 
+/// Gigabytes, which were rounded down.
+fn whole_gb(gb: u64) -> String {
+    match gb {
+        0 => "less than 1 GB".to_owned(),
+        gb => format!("{gb} GB"),
+    }
+}
+
 fn terms_facts(facts: &mut Facts, terms: &TermsView, coin: &str) {
     let (relay, exit) = (terms.relay_gigabyte, terms.exit_gigabyte);
     facts.add("asks", format!("{relay} for a GB as relay, {exit} as exit"));
@@ -455,7 +463,8 @@ fn terms_facts(facts: &mut Facts, terms: &TermsView, coin: &str) {
         facts.add("", described(&line));
     }
     if let (Some(relay), Some(exit)) = (terms.relay_gb, terms.exit_gb) {
-        let text = format!("is {relay} GB through one relay, or {exit} GB through one exit");
+        let (relay, exit) = (whole_gb(relay), whole_gb(exit));
+        let text = format!("is {relay} through one relay, or {exit} through one exit");
         facts.add("smallest debt", text);
     }
     facts.add(

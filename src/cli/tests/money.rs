@@ -18,9 +18,9 @@ fn financials_for_people() {
   paid ahead       0.4 MASQ
 
 This node owes
-  node      unpaid    age        in payments  paid      ahead     wallet
-  DDDDDDDD  1.2 MASQ  1 h 0 min  0.01 MASQ    0.5 MASQ  0 MASQ    \
-0x2222222222222222222222222222222222222222  over the line, payment failed, next in 1 min 0 s
+  node      unpaid    age  in payments  paid      ahead     wallet
+  DDDDDDDD  1.2 MASQ  1 h  0.01 MASQ    0.5 MASQ  0 MASQ    \
+0x2222222222222222222222222222222222222222  over the line, payment failed, next in 1 min
 ";
     assert!(out.starts_with(expected), "{out}");
     let out = daemon.shows(&[
@@ -213,7 +213,7 @@ fn a_hop_is_prepaid_and_the_figures_are_shown_first() {
             "  ahead so far     0 MASQ\n",
             "  fee              0.000000306 ETH, 0.0153 MASQ\n",
             "  the wallet has   2.5 MASQ\n",
-            "  which buys       1709 GB through it as a relay, or 854 GB through it as the exit\n",
+            "  which buys       1709 GB through it as a relay, or 852 GB through it as the exit\n",
         ]
         .concat()
     );
@@ -269,9 +269,9 @@ fn settings_say_what_the_terms_come_to() {
         "hops            3\n",
         "asks            0.000292413 MASQ for a GB as relay, 0.000586823 MASQ as exit\n",
         "thresholds      1000000000|1200|1200|500000000|21600|500000000\n",
-        "pays over 1 MASQ after 20 min 0 s, falling to 0.5 MASQ within 6 h 0 min; bans 20 min 0 s \
+        "pays over 1 MASQ after 20 min, falling to 0.5 MASQ within 6 h; bans 20 min \
          later, until below 0.5 MASQ\n",
-        "is 1709 GB through one relay, or 854 GB through one exit\n",
+        "is 1709 GB through one relay, or 852 GB through one exit\n",
         "caps            0.1 gwei for a unit of gas, at most 5 MASQ a day\n",
         "1 MASQ is       0.00002 ETH\n",
     ] {

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, IsTerminal as _, Read as _, Write as _};
 use zeroize::Zeroizing;
 
 use super::{Failure, code};
-use crate::store::Password;
+use crate::store::{Password, VaultError};
 
 /// Longest answer, in bytes (24 words have at most 215).
 const MAX_ANSWER: u64 = 4096;
@@ -14,6 +14,8 @@ const MAX_ANSWER: u64 = 4096;
 const TRIES: usize = 3;
 /// What a person types to say that the words are written down.
 const CONFIRMATION: &str = "written";
+/// What a person types who does not want the wallet.
+const DECLINED: [&str; 4] = ["no", "n", "quit", "q"];
 /// Words in a row, where a phrase is shown.
 const WORDS_PER_ROW: usize = 4;
 
@@ -47,11 +49,26 @@ impl Ask {
 
     /// A new secret: a person types it twice.
     pub(super) fn secret_twice(&mut self, what: &str) -> Result<Zeroizing<String>, Failure> {
+        self.twice(what, |_| Ok(()))
+    }
+
+    /// The same; what `check` refuses need not be typed again.
+    fn twice(
+        &mut self,
+        what: &str,
+        check: impl Fn(&str) -> Result<(), VaultError>,
+    ) -> Result<Zeroizing<String>, Failure> {
         if !self.terminal {
-            return self.secret(what);
+            let secret = self.secret(what)?;
+            check(&secret)?;
+            return Ok(secret);
         }
         for _ in 0..TRIES {
             let first = self.secret(what)?;
+            if let Err(error) = check(&first) {
+                say(&format!("{error}."))?;
+                continue;
+            }
             if self.secret("The same again")? == first {
                 return Ok(first);
             }
@@ -62,15 +79,8 @@ impl Ask {
 
     /// A new password, long enough.
     pub(super) fn new_password(&mut self, what: &str) -> Result<Password, Failure> {
-        for _ in 0..TRIES {
-            let password = Password::new(&self.secret_twice(what)?);
-            match password.check() {
-                Ok(()) => return Ok(password),
-                Err(error) if self.terminal => say(&format!("{error}."))?,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(given_up())
+        let secret = self.twice(what, |secret| Password::new(secret).check())?;
+        Ok(Password::new(&secret))
     }
 
     /// Shows the words of a new wallet, and waits until they are written down.
@@ -96,12 +106,15 @@ impl Ask {
         for _ in 0..TRIES {
             write!(
                 io::stderr(),
-                "Type \"{CONFIRMATION}\" when you have them on paper: "
+                "Type \"{CONFIRMATION}\" when you have them on paper, or \"no\" to make no wallet: "
             )
             .map_err(Failure::from)?;
             let answer = line(&mut io::stdin().lock(), "a confirmation")?;
             if answer.trim().eq_ignore_ascii_case(CONFIRMATION) {
                 return Ok(());
+            }
+            if DECLINED.contains(&answer.trim().to_ascii_lowercase().as_str()) {
+                break;
             }
         }
         Err(Failure::new(

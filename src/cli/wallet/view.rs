@@ -150,7 +150,14 @@ impl Shown {
         if self.verified {
             facts.add("key", "there, and it belongs to the consuming wallet");
         }
-        facts.add("data folder", self.data_dir.display().to_string());
+        let folder = self.data_dir.display();
+        facts.add(
+            "data folder",
+            match self.data_dir.is_dir() {
+                true => folder.to_string(),
+                false => format!("{folder}, which is not there (option --data-dir)"),
+            },
+        );
         if let Some(lock) = &self.lock {
             facts.add(
                 "protected by",

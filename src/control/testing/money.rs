@@ -45,6 +45,8 @@ pub(crate) struct FakeMoney {
     pub(crate) prepaid: Mutex<Vec<(String, Amount)>>,
     /// Halts payments.
     pub(crate) halted: bool,
+    /// Debts that wait because the wallet has too little.
+    pub(crate) waiting: u64,
 }
 
 /// Hops C (0.3 MASQ, 2 h old) and D (1.2 MASQ, over the line); payers 3 (0.25), 4 (banned) and 5,
@@ -166,6 +168,7 @@ impl FakeMoney {
             chain: "base-mainnet".into(),
             coin: "ETH".into(),
             paying: Some(PayingView {
+                waiting: self.waiting,
                 wallet: wallet('7'),
                 state: if halted {
                     PayState::Halted
@@ -262,7 +265,7 @@ impl MoneyApi for FakeMoney {
             least: Some(Amount(fit::least_payment(FEE, PRICE))),
             balance: Some(milli(2_500)),
             relay_gb: Some(1_709),
-            exit_gb: Some(854),
+            exit_gb: Some(852),
             obstacles: Vec::new(),
             coin: "ETH".into(),
             ordered: false,

@@ -23,6 +23,7 @@ pub use orders::{
     OrderView, PaymentKind, PaymentOrder, PaymentState, PaymentView, PaymentsView, PrepayQuote,
     PrepayRequest, ScanKind, ScanRequest, ScanView, ShareView,
 };
+pub(crate) use state::debts_wait;
 pub use state::{
     BalanceView, CreditView, EarningView, EndpointView, FeesView, HaltView, MoneyStatus,
     MoneySummary, Notice, PayState, PayingView, RatesView, TermsView,

@@ -49,7 +49,7 @@ fn nothing_is_wrong_with_a_well_node_and_only_what_it_does_is_judged() {
     assert_eq!(findings.len(), 5);
     let (_, terms) = found(&well(), Check::Terms);
     assert!(
-        terms.contains("0.25 MASQ") && terms.contains("1709 GB"),
+        terms.contains("0.25 MASQ or more") && terms.contains("1709 GB"),
         "{terms}"
     );
     assert!(

@@ -7,7 +7,7 @@ use masq_cores::Role;
 use masq_cores::flow::Host;
 use masq_gossip::{NodeKey, RatePack};
 
-use super::Routes;
+use super::{Means, Routes};
 use crate::control::NodeApiError;
 use crate::control::types::{
     Amount, HopRole, Leg, MAX_ROUTES, RatesView, RouteHopView, RouteRequest, RouteView, RoutesView,
@@ -90,7 +90,7 @@ impl Routes {
     /// ceiling rules out follow. Takes milliseconds, and up to a second for ranges of hops in a
     /// dense mesh: not for a task that others wait for.
     pub(crate) fn candidates(&self, asked: &Asked) -> RoutesView {
-        let ceiling = self.ceiling;
+        let Means { unpaid, ceiling } = self.means;
         let graph = self.view.borrow().graph.clone();
         // A copy, so that circuits don't wait for the operator.
         let (scores, own) = {
@@ -103,6 +103,7 @@ impl Routes {
         let request = Request {
             exclude_exits: &failing,
             ceiling,
+            unpaid,
             ..Request::new(asked.hops.unwrap_or(own))
         };
         let look = Look {

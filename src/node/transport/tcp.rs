@@ -87,7 +87,11 @@ async fn connect_by_name(
     port: u16,
     source: Option<IpAddr>,
 ) -> io::Result<tcp::tokio::TcpStream> {
-    let found = names.lookup_ip(name).await.map_err(io::Error::other)?;
+    let found = names
+        .lookup_ip(name)
+        .await
+        // Gossip tells by the kind that the name is at fault.
+        .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for ip in found.iter().take(MAX_ADDRESSES) {
         match connect(SocketAddr::new(ip, port), source).await {

@@ -28,6 +28,7 @@ pub(super) struct Mesh {
     pub(super) listed_links: u8,
     pub(super) exit_byte: u64,
     pub(super) routing_byte: u64,
+    pub(super) paid: Vec<u16>,
     pub(super) ports: Ports,
 }
 
@@ -42,6 +43,7 @@ impl Mesh {
             listed_links: 0,
             exit_byte: 0,
             routing_byte: 0,
+            paid: Vec::new(),
             ports: Ports::default(),
         }
     }
@@ -178,6 +180,7 @@ impl Mesh {
                     routing_byte: self.routing_byte,
                     ..Rates::default()
                 },
+                paid: self.paid.contains(&at),
                 ports: self.ports.clone(),
                 ..NodeInfo::default()
             };

@@ -125,12 +125,17 @@ impl Bank {
     /// When a wallet cannot be made or filled.
     pub async fn equip(&self, plan: &mut Plan, terms: &Terms) -> Result<(), TestnetError> {
         let nodes = plan.nodes.iter().enumerate();
-        let jobs: Vec<_> = nodes
-            .map(|(index, node)| (index, node.name.clone(), node.data_dir(), node.role))
-            .collect();
+        let jobs: Vec<_> = nodes.map(|(index, node)| (index, node.clone())).collect();
         let made: Vec<_> = stream::iter(jobs)
-            .map(|(index, name, dir, role)| async move {
-                let made = tokio::task::spawn_blocking(move || wallets::make(&name, &dir, role));
+            .map(|(index, node)| async move {
+                let make = move || {
+                    // The mesh may have been given up meanwhile, and its folder with it.
+                    if node.home.parent().is_some_and(|mesh| !mesh.is_dir()) {
+                        return Err(TestnetError::Interrupted);
+                    }
+                    wallets::make(&node.name, &node.data_dir(), node.role)
+                };
+                let made = tokio::task::spawn_blocking(make);
                 let wallets = made.await.map_err(|error| {
                     TestnetError::Options(format!("a wallet could not be made: {error}"))
                 })??;

@@ -23,7 +23,7 @@ use rand::{RngExt, SeedableRng};
 pub use self::report::SoakReport;
 
 use self::traffic::Traffic;
-use crate::args::MoneyArgs;
+use crate::args::PaidArgs;
 use crate::error::TestnetError;
 use crate::money::judge::{Evidence, in_flight, judge};
 use crate::money::{Bank, transfers};
@@ -72,7 +72,7 @@ pub struct SoakArgs {
     pub draw: Option<u64>,
     /// The money.
     #[command(flatten)]
-    pub money: MoneyArgs,
+    pub money: PaidArgs,
     /// Machine-readable output
     #[arg(long)]
     pub json: bool,

@@ -70,7 +70,6 @@ use intro::Introductions;
 use reach::Reach;
 use sources::Sources;
 use spread::Spread;
-use stage::route_exists;
 
 /// Names a connection, for as long as it lives. Chosen by the host, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -847,8 +846,12 @@ impl Machine {
         let route = known.filter(|known| {
             (known.changes, known.hops) == (store.changes(), hops) && known.start == start
         });
+        let usable = |slot| {
+            let record = store.at(slot).map(|stored| stored.record.record());
+            record.is_some_and(|record| self.config.pays || !record.asks_money())
+        };
         let route = route.unwrap_or_else(|| KnownRoute {
-            exists: route_exists(store, self.me, &start, hops),
+            exists: stage::route_over(store, self.me, &start, hops, |_, to| usable(to)),
             changes: store.changes(),
             hops,
             start,

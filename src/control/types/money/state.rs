@@ -4,7 +4,7 @@ use masq_cores::Role;
 use masq_gossip::RatePack;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, Private, Totals};
+use super::{Amount, PayableView, Private, Totals};
 use crate::ledger::price::{self, Direction};
 use crate::ledger::{Wei, fit};
 
@@ -88,6 +88,42 @@ pub struct PayingView {
     /// What the wallet has; absent until it was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balance: Option<BalanceView>,
+    /// Debts over the line that the wallet, with what it had when it was last seen, can't pay.
+    #[serde(default)]
+    pub waiting: u64,
+}
+
+impl PayingView {
+    /// Counts the debts that the wallet can't pay with its balance, at this fee of a transfer.
+    #[must_use]
+    pub fn with_waiting(mut self, debts: &[PayableView], fee: Option<Wei>) -> Self {
+        let Some(balance) = self.balance else {
+            return self;
+        };
+        let mut debts: Vec<_> = debts.iter().filter(|debt| debt.over_line).collect();
+        // As they are paid: the oldest first.
+        debts.sort_by_key(|debt| std::cmp::Reverse(debt.age_seconds));
+        let no_fee = fee.is_some_and(|fee| balance.coins.0 < fee);
+        let mut left = if no_fee { 0 } else { balance.tokens.0 };
+        let waits = |debt: &&&PayableView| match left.checked_sub(debt.unpaid.0) {
+            Some(rest) => {
+                left = rest;
+                false
+            }
+            None => true,
+        };
+        self.waiting = debts.iter().filter(waits).count() as u64;
+        self
+    }
+}
+
+/// `1 debt waits`, `2 debts wait`.
+#[must_use]
+pub(crate) fn debts_wait(count: u64) -> String {
+    match count {
+        1 => "1 debt waits".to_owned(),
+        count => format!("{count} debts wait"),
+    }
 }
 
 /// The earning side.
@@ -317,6 +353,13 @@ impl MoneyStatus {
             _ if paying.dry_run => "Payments are only reported (dry run).".to_owned(),
             (PayState::Reconciling, _) => {
                 "Payments wait until the chain was compared with the books.".to_owned()
+            }
+            (PayState::Running, _) if paying.waiting > 0 => format!(
+                "{} because the wallet that pays has too little; send it some.",
+                debts_wait(paying.waiting)
+            ),
+            (PayState::Running, _) if paying.balance.is_some_and(|b| b.tokens.0 == 0) => {
+                "The wallet that pays has no MASQ, and nothing can be paid from it.".to_owned()
             }
             (PayState::Running, _) => "Payments are made when debts are over the line.".to_owned(),
         }

@@ -242,7 +242,7 @@ fn terms_say_what_a_debt_is_in_gigabytes_or_why_they_do_not_fit() {
         token_price: 20_000_000_000_000,
     };
     let view = TermsView::of(&terms);
-    assert_eq!((view.relay_gb, view.exit_gb), (Some(1_709), Some(854)));
+    assert_eq!((view.relay_gb, view.exit_gb), (Some(1_709), Some(852)));
     assert_eq!(view.thresholds, thresholds.to_string());
     assert_eq!(view.misfit, None);
     // Four relays' worth and an exit's share of the published price.
@@ -267,10 +267,55 @@ fn the_state_of_payments_is_one_sentence() {
             .sentence()
     };
     assert!(said(&money).contains("over the line"));
+    money.waiting = 1;
+    assert!(said(&money).starts_with("1 debt waits because the wallet that pays has too little"));
+    money.waiting = 2;
+    assert!(said(&money).starts_with("2 debts wait"));
     money.orders.get_mut().unwrap().push(PaymentOrder::Pause {});
     assert!(said(&money).contains("paused"));
     money.halted = true;
     assert!(said(&money).starts_with("Payments are halted: another transaction"));
+}
+
+#[test]
+fn debts_that_the_wallet_cannot_pay_are_counted_the_oldest_being_paid_first() {
+    let debt = |unpaid, age| PayableView {
+        node: String::new(),
+        wallet: Private(String::new()),
+        unpaid: Amount(unpaid),
+        pending: Amount(0),
+        paid: Amount(0),
+        ahead: Amount(0),
+        age_seconds: Some(age),
+        over_line: true,
+        held_seconds: None,
+    };
+    let mut young = debt(1, 1);
+    young.over_line = false;
+    let debts = [debt(40, 10), debt(60, 30), debt(30, 20), young];
+    let waiting = |tokens, coins, fee| {
+        let paying = PayingView {
+            wallet: Private(String::new()),
+            state: PayState::Running,
+            halt: None,
+            halt_reason: None,
+            paused: false,
+            dry_run: false,
+            under_way: 0,
+            balance: Some(BalanceView {
+                tokens: Amount(tokens),
+                coins: Amount(coins),
+                ago_seconds: 0,
+            }),
+            waiting: 0,
+        };
+        paying.with_waiting(&debts, fee).waiting
+    };
+    assert_eq!(waiting(130, 5, Some(5)), 0);
+    assert_eq!(waiting(129, 5, None), 1);
+    assert_eq!(waiting(0, 5, Some(5)), 3);
+    // Tokens without a fee pay nothing.
+    assert_eq!(waiting(130, 4, Some(5)), 3);
 }
 
 #[test]
