@@ -336,10 +336,10 @@ fn the_graph_in_text_and_for_graphviz() {
     let expected = "\
 5 nodes, 1 exit, 3 listed edges
 
-  node      away      does         country  record         score                                                      links
-  AAAAAAAA  this      relay        -        1 min 2 s old  -                                                          BBBBBBBB CCCCCCCC
-  BBBBBBBB  1, entry  relay        -        1 min 2 s old  97: 12 ms, 4.2 MB/s, 3 % failed                            AAAAAAAA CCCCCCCC
-  CCCCCCCC  1         relay        -        1 min 2 s old  -                                                          AAAAAAAA BBBBBBBB DDDDDDDD
+  node      away      does         country  record         score                                                       links
+  AAAAAAAA  this      relay        -        1 min 2 s old  -                                                           BBBBBBBB CCCCCCCC
+  BBBBBBBB  1, entry  relay        -        1 min 2 s old  97: 12 ms, 4.2 MB/s, 3 % failed                             AAAAAAAA CCCCCCCC
+  CCCCCCCC  1         relay        -        1 min 2 s old  -                                                           AAAAAAAA BBBBBBBB DDDDDDDD
   DDDDDDDD  2         relay, exit  CZ       1 min 2 s old  19: set aside for 1 min 20 s, disputed for 25 min, avoided  CCCCCCCC
   EEEEEEEE  -         consumes     -        1 min 2 s old  -
 ";
