@@ -124,7 +124,11 @@ impl Inner {
         let asked = |of: Option<[u8; 32]>| {
             let asked = books.asked.iter();
             let asked = asked.filter(|(to, _)| of.is_none_or(|of| of == to.hop));
-            asked.fold(0, |sum: Wei, (_, amount)| sum.saturating_add(*amount))
+            asked.fold(0, |sum: Wei, (_, order)| {
+                // What the user orders has no bound but itself.
+                let bound = of.is_none() && order.most < Wei::MAX;
+                sum.saturating_add(if bound { order.most } else { order.advance })
+            })
         };
         // What the hop holds under all wallets that it ever named: by a new one it gets nothing new.
         let held = books
@@ -158,7 +162,8 @@ impl Inner {
         match advice {
             Advice::Enough => {}
             Advice::Advance(amount) => {
-                self.money.prepay(payee, amount).await.ok()?;
+                let most = amount.saturating_add(standing.due);
+                self.money.prepay_within(payee, amount, most).await.ok()?;
                 self.note(format!(
                     "Node {name} is paid {} in advance, by the prepay_budget.",
                     Tokens(amount)

@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::engine::{
-    Distrust, Endpoint, Engine, EngineConfig, Event, Input, Intent, Phase, Settled,
+    Distrust, Endpoint, Engine, EngineConfig, Event, Input, Intent, Ordered, Phase, Settled,
 };
 use super::provider::{Provider, Signer};
 use super::scanner::{Scanner, ScannerConfig};
@@ -89,7 +89,7 @@ pub struct Books {
     /// Per payee.
     pub payables: Vec<Payable>,
     /// Advances that were asked for and are in no payment yet.
-    pub asked: Vec<(Payee, Wei)>,
+    pub asked: Vec<(Payee, Ordered)>,
     /// Payments that are not final.
     pub under_way: Vec<Intent>,
     /// Nonces of those that were seen in a block.
@@ -265,6 +265,20 @@ impl Money {
     pub async fn prepay(&self, payee: Payee, amount: Wei) -> Result<(), Gone> {
         self.command(Command::Engine(Input::Prepay { payee, amount }))
             .await
+    }
+
+    /// Pays a hop in advance, once, and no more than `most` by that payment, what is due when it is made
+    /// included.
+    ///
+    /// # Errors
+    /// [`Gone`]; whether it is paid is told by events.
+    pub async fn prepay_within(&self, payee: Payee, amount: Wei, most: Wei) -> Result<(), Gone> {
+        let input = Input::PrepayWithin {
+            payee,
+            amount,
+            most,
+        };
+        self.command(Command::Engine(input)).await
     }
 
     /// Takes back usage that both sides agree was not carried.

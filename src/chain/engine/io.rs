@@ -73,6 +73,15 @@ pub enum Input {
         /// How much beyond what is due.
         amount: Wei,
     },
+    /// Pay in advance within a budget, once.
+    PrepayWithin {
+        /// Whom.
+        payee: Payee,
+        /// How much beyond what is due.
+        amount: Wei,
+        /// The most by that payment, what is due when it is made included.
+        most: Wei,
+    },
     /// Pay everything that is due and worth its fee, whatever the thresholds say.
     SettleNow,
     /// Hold debts against the thresholds now and not when it is time.

@@ -62,6 +62,7 @@ pub use io::{
     Distrust, Endpoint, Event, Fees, Halt, Input, Nonces, Now, Output, Payment, Question, Receipt,
     SendError, TxRequest, View,
 };
+pub use user::Ordered;
 
 /// Whether the engine may begin payments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +130,7 @@ pub struct Engine {
     /// A view is wanted to pay by.
     wants_to_pay: bool,
     settle_now: bool,
-    prepay: BTreeMap<Payee, Wei>,
+    prepay: BTreeMap<Payee, Ordered>,
     told: Option<Event>,
     stopping: Option<Duration>,
     done: bool,
@@ -228,8 +229,8 @@ impl Engine {
     }
 
     /// Advances that were asked for and are in no payment yet.
-    pub fn advances_asked(&self) -> impl Iterator<Item = (Payee, Wei)> {
-        self.prepay.iter().map(|(payee, amount)| (*payee, *amount))
+    pub fn advances_asked(&self) -> impl Iterator<Item = (Payee, Ordered)> {
+        self.prepay.iter().map(|(payee, order)| (*payee, *order))
     }
 
     /// Payments that are not final.

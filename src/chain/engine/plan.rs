@@ -112,22 +112,30 @@ impl Engine {
         let mut left = config.day_cap.saturating_sub(self.spent_today(unix));
         let mut candidates: Vec<(Leg, Wei)> = Vec::new();
         for row in self.payables.iter() {
-            let advance = self.prepay.get(&row.payee).copied().unwrap_or(0);
+            let order = self.prepay.get(&row.payee).copied();
+            let advance = order.map_or(0, |order| {
+                let rest = order.most.saturating_sub(row.due());
+                order.advance.min(rest)
+            });
             let free = row.reserved == 0 && row.hold_until <= unix;
-            if is_due(config, row, unix, self.settle_now) || (advance > 0 && free) {
+            let is_due = is_due(config, row, unix, self.settle_now);
+            if is_due || (order.is_some() && free) {
                 let cap = config.payee_day_cap.saturating_sub(row.spent_on(unix));
+                // More may be due by now than when a budget was looked at.
+                let most = order.filter(|_| !is_due).map(|order| order.most);
+                let cap = cap.min(most.unwrap_or(Wei::MAX));
                 candidates.push((leg(row, advance), cap));
             }
         }
-        for (payee, advance) in &self.prepay {
+        for (payee, order) in &self.prepay {
             if self.payables.get(payee).is_none() {
                 let leg = Leg {
                     payee: *payee,
                     due: 0,
-                    advance: *advance,
+                    advance: order.advance,
                     since: None,
                 };
-                candidates.push((leg, config.payee_day_cap));
+                candidates.push((leg, config.payee_day_cap.min(order.most)));
             }
         }
         candidates.sort_by_key(|(leg, _)| (leg.since.unwrap_or(u64::MAX), leg.payee));

@@ -5,6 +5,15 @@ use super::io::{Event, Halt, Input, Now};
 use super::{Engine, Phase};
 use crate::ledger::{Batch, Payee, Wei};
 
+/// An advance that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ordered {
+    /// How much beyond what is due.
+    pub advance: Wei,
+    /// The most by that payment, what is due when it is made included.
+    pub most: Wei,
+}
+
 /// Most prepayments that wait at a time. A guess: as many as one batch pays.
 const MAX_WAITING: usize = 50;
 
@@ -17,7 +26,12 @@ impl Engine {
                 }
                 self.plan_flush(now);
             }
-            Input::Prepay { payee, amount } => self.prepay(now, payee, amount),
+            Input::Prepay { payee, amount } => self.prepay(now, payee, amount, Wei::MAX),
+            Input::PrepayWithin {
+                payee,
+                amount,
+                most,
+            } => self.prepay(now, payee, amount, most),
             Input::SettleNow => {
                 self.settle_now = true;
                 self.look_now(now);
@@ -58,7 +72,7 @@ impl Engine {
         self.told = None;
     }
 
-    fn prepay(&mut self, now: Now, payee: Payee, amount: Wei) {
+    fn prepay(&mut self, now: Now, payee: Payee, amount: Wei, most: Wei) {
         let waiting = self.prepay.len() >= MAX_WAITING && !self.prepay.contains_key(&payee);
         if waiting || amount == 0 {
             self.tell(Event::Refused("too many prepayments wait already"));
@@ -66,7 +80,8 @@ impl Engine {
         }
         // Asked for twice before it is begun is once: the larger of the two.
         let wanted = self.prepay.entry(payee).or_default();
-        *wanted = amount.max(*wanted);
+        wanted.advance = amount.max(wanted.advance);
+        wanted.most = most.max(wanted.most);
         self.look_now(now);
     }
 

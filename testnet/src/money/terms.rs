@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_credit_with_which_no_daemon_would_start_is_refused_in_its_words() {
-        let said = with(Some(10), None).unwrap_err();
+        let said = with(Some(5_000), None).unwrap_err();
         assert!(
             said.contains("not one full cell") && said.ends_with("(--credit)"),
             "{said}"

@@ -606,6 +606,21 @@ fn prepaying_somebody_whom_a_payment_is_on_its_way_to_waits_for_its_end() {
 }
 
 #[test]
+fn an_advance_within_a_budget_pays_no_more_whatever_is_due_by_then() {
+    let mut world = ready(config(1));
+    let hop = payee(5);
+    world.input(Input::PrepayWithin {
+        payee: hop,
+        amount: 2 * GWEI,
+        most: 3 * GWEI,
+    });
+    world.use_up(hop, 4 * GWEI);
+    world.blocks(FINALITY + 5);
+    let row = world.on_disk(&hop).unwrap();
+    assert!(row.paid <= 3 * GWEI, "{}", row.paid);
+}
+
+#[test]
 fn batches_approve_first_and_pay_each_payee_from_the_payer() {
     let mut many = config(1);
     many.disperse = Some(disperse());
