@@ -18,70 +18,16 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-work=$(mktemp -d)
-home=masq-home-$$ router=masq-router-$$ world=masq-world-$$
-started=()
-
-say() { echo "home-router.sh: $*"; }
-fail() {
-    say "$*" >&2
-    tail -n 20 "$work"/*.log >&2
-    exit 1
-}
-finish() {
-    local code=$?
-    set +e
-    local i
-    for ((i = ${#started[@]} - 1; i >= 0; i--)); do
-        kill "${started[i]}" 2>/dev/null
-        wait "${started[i]}" 2>/dev/null
-    done
-    ip netns del $home 2>/dev/null
-    ip netns del $router 2>/dev/null
-    ip netns del $world 2>/dev/null
-    rm -rf "$work"
-    exit $code
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-# within SECONDS COMMAND...: until it succeeds.
-within() {
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $until ] || return 1
-        sleep 0.2
-    done
-}
-
-# start NAMESPACE LOG COMMAND...: in the background; its process id is the last of `started`.
-start() {
-    local namespace=$1 log=$2
-    shift 2
-    ip netns exec "$namespace" "$@" >"$work/$log.log" 2>&1 &
-    started+=($!)
-}
+. "$top/testnet/namespaces.sh"
 
 # The home is 192.168.77.0/24. Outside has addresses that count as public: a router with a private or
 # a documentation address outside maps nothing.
-for namespace in $home $router $world; do
-    ip netns add "$namespace"
-    ip -n "$namespace" link set lo up
-done
-ip link add home0 netns $home type veth peer name inside0 netns $router
-ip link add world0 netns $world type veth peer name outside0 netns $router
-ip -n $home addr add 192.168.77.2/24 dev home0
-ip -n $router addr add 192.168.77.1/24 dev inside0
-ip -n $router addr add 9.9.0.1/24 dev outside0
-ip -n $world addr add 9.9.0.2/24 dev world0
-ip -n $home link set home0 up
-ip -n $router link set inside0 up
-ip -n $router link set outside0 up
-ip -n $world link set world0 up
-ip -n $home route add default via 192.168.77.1
-ip netns exec $router sysctl -qw net.ipv4.ip_forward=1
-ip netns exec $router nft -f - <<'RULES'
+for name in home router world; do machine $name; done
+cable home home0 192.168.77.2/24 router inside0 192.168.77.1/24
+cable world world0 9.9.0.2/24 router outside0 9.9.0.1/24
+way home 192.168.77.1
+on router sysctl -qw net.ipv4.ip_forward=1
+on router nft -f - <<'RULES'
 table inet filter {
     chain forward {
         type filter hook forward priority 0; policy drop;
@@ -117,27 +63,25 @@ upnp_nat_postrouting_chain=mapped_back
 allow 1024-65535 0.0.0.0/0 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
 CONF
-start $router router miniupnpd -d -f "$work/router.conf" -P "$work/router.pid"
+start router router miniupnpd -d -f "$work/router.conf" -P "$work/router.pid"
 
 # A chain other than dev, where routers are asked; without payments it is never spoken to.
 node=(masqd --chain base-sepolia --payments=false --socks off --http off)
-PATH=$programs:$PATH
-start $world seed "${node[@]}" --data-dir "$work/seed"
-ask() { ip netns exec "$1" masq --data-dir "$work/$2" "$3"; }
-within 20 ask $world seed descriptor || fail 'the node outside has no descriptor'
-seed=$(ask $world seed descriptor)
+start world seed "${node[@]}" --data-dir "$work/world"
+within 20 ask world descriptor || fail 'the node outside has no descriptor'
+seed=$(ask world descriptor)
 
-mapped() { ip netns exec $router nft list chain inet nat mapped | grep -q 'dport 6277 dnat'; }
+mapped() { on router nft list chain inet nat mapped | grep -q 'dport 6277 dnat'; }
 unmapped() { ! mapped; }
 # It ends with 1 for faults, and in a mesh of two without an exit there is one.
-doctor() { ask $home home doctor || true; }
+doctor() { ask home doctor || true; }
 reached() { doctor | grep -q 'ok *reachability *A neighbour has dialled this node'; }
 
 for protocol in pcp pmp igdp auto; do
-    start $home home "${node[@]}" --data-dir "$work/home" --neighbours "$seed" --mapping-protocol $protocol
+    start home home "${node[@]}" --data-dir "$work/home" --neighbours "$seed" --mapping-protocol $protocol
     within 20 mapped || fail "$protocol: the router has no mapping"
     within 20 reached || fail "$protocol: no neighbour reached the node: $(doctor)"
-    descriptor=$(ask $home home descriptor)
+    descriptor=$(ask home descriptor)
     [[ $descriptor == *@9.9.0.1:6277* ]] || fail "$protocol: the descriptor does not name the router's address"
     said=$(doctor | grep -o 'The router sends .*') || fail "$protocol: the doctor does not tell of the mapping"
     kill -INT "${started[-1]}"

@@ -20,62 +20,12 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-PATH=$programs:$PATH
+. "$top/testnet/namespaces.sh"
 
 # Machine 0 has the web server and the chain, 1 is the seed, 2 a client, 3 the client behind a router,
 # 4 to 8 relay, and 9 to 11 are exits.
 readonly LAST=11 CLIENT=2 HOME_CLIENT=3
-work=$(mktemp -d)
-name=masq-world-$$
-started=()
 
-say() { echo "world.sh: $*"; }
-fail() {
-    say "$*" >&2
-    tail -n 5 "$work"/*.log >&2 || true
-    exit 1
-}
-finish() {
-    local code=$? i
-    set +e
-    for i in "${started[@]}"; do kill "$i" 2>/dev/null; done
-    for i in "${started[@]}"; do wait "$i" 2>/dev/null; done
-    ip netns del "$name" 2>/dev/null
-    for i in $(seq 0 $LAST) home; do ip netns del "$name-$i" 2>/dev/null; done
-    rm -rf "$work"
-    exit $code
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-# within SECONDS COMMAND...: until it succeeds.
-within() {
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $until ] || return 1
-        sleep 0.2
-    done
-}
-# on MACHINE COMMAND...
-on() {
-    local machine=$1
-    shift
-    ip netns exec "$name-$machine" "$@"
-}
-# start MACHINE LOG COMMAND...: in the background.
-start() {
-    local machine=$1 log=$2
-    shift 2
-    ip netns exec "$name-$machine" "$@" >"$work/$log.log" 2>&1 &
-    started+=($!)
-}
-# masq of MACHINE.
-ask() {
-    local machine=$1
-    shift
-    on "$machine" masq --data-dir "$work/$machine" "$@"
-}
 # chain METHOD...: `token` puts the token in its place, `fund WALLET...` gives 1,000 tokens and a coin.
 chain() { on 0 python3 "$work/chain.py" "$top/testnet/contracts/TestToken.json" "$@"; }
 cat >"$work/chain.py" <<'PYTHON'
@@ -120,28 +70,17 @@ PYTHON
 
 # One network for each machine, as for nodes that have nothing to do with each other; all of them meet
 # in one router.
-ip netns add "$name"
-ip -n "$name" link set lo up
-ip netns exec "$name" sysctl -qw net.ipv4.ip_forward=1
+machine middle
+on middle sysctl -qw net.ipv4.ip_forward=1
 for i in $(seq 0 $LAST); do
-    ip netns add "$name-$i"
-    ip -n "$name-$i" link set lo up
-    ip link add wan netns "$name-$i" type veth peer name "to$i" netns "$name"
-    ip -n "$name-$i" addr add "11.0.$i.2/24" dev wan
-    ip -n "$name-$i" link set wan up
-    ip -n "$name" addr add "11.0.$i.1/24" dev "to$i"
-    ip -n "$name" link set "to$i" up
-    ip -n "$name-$i" route add default via "11.0.$i.1"
+    machine "$i"
+    cable "$i" wan "11.0.$i.2/24" middle "to$i" "11.0.$i.1/24"
+    way "$i" "11.0.$i.1"
 done
 # Machine 3 is the router of a home, which maps nothing.
-ip netns add "$name-home"
-ip -n "$name-home" link set lo up
-ip link add wan netns "$name-home" type veth peer name inside netns "$name-$HOME_CLIENT"
-ip -n "$name-home" addr add 192.168.77.2/24 dev wan
-ip -n "$name-home" link set wan up
-ip -n "$name-$HOME_CLIENT" addr add 192.168.77.1/24 dev inside
-ip -n "$name-$HOME_CLIENT" link set inside up
-ip -n "$name-home" route add default via 192.168.77.1
+machine home
+cable home lan 192.168.77.2/24 $HOME_CLIENT inside 192.168.77.1/24
+way home 192.168.77.1
 on $HOME_CLIENT sysctl -qw net.ipv4.ip_forward=1
 on $HOME_CLIENT nft -f - <<'RULES'
 table inet nat {
@@ -161,9 +100,9 @@ within 20 on 0 bash -c 'exec 3<>/dev/tcp/11.0.0.2/8545' || fail 'anvil does not 
 chain token
 
 wallets=()
-for machine in $(seq 1 $LAST) home; do
-    [ "$machine" = $HOME_CLIENT ] && continue
-    made=$(masq --data-dir "$work/$machine" --json wallet generate --no-password --written-down)
+for name in $(seq 1 $LAST) home; do
+    [ "$name" = $HOME_CLIENT ] && continue
+    made=$(masq --data-dir "$work/$name" --json wallet generate --no-password --written-down)
     wallets+=("$(sed -n 's/.*"consuming": *"\(0x[0-9a-fA-F]*\)".*/\1/p' <<<"$made" | head -n 1)")
 done
 chain fund "${wallets[@]}"
@@ -174,23 +113,23 @@ serving=(--mode serve-only --socks off --http off)
 start 1 1 "${node[@]}" --data-dir "$work/1" "${serving[@]}"
 within 20 ask 1 descriptor || fail 'the seed has no descriptor'
 seed=$(ask 1 descriptor)
-for machine in $(seq 2 $LAST) home; do
-    case $machine in
+for name in $(seq 2 $LAST) home; do
+    case $name in
         "$HOME_CLIENT") continue ;;
         "$CLIENT" | home) more=() ;;
         9 | 10 | 11) more=("${serving[@]}" --exit) ;;
         *) more=("${serving[@]}") ;;
     esac
-    start "$machine" "$machine" "${node[@]}" --data-dir "$work/$machine" --neighbours "$seed" "${more[@]}"
+    start "$name" "$name" "${node[@]}" --data-dir "$work/$name" --neighbours "$seed" "${more[@]}"
 done
 
 # get MACHINE PATH: by the SOCKS proxy of its node.
 get() { on "$1" curl -sS --fail --max-time 60 --socks5-hostname 127.0.0.1:1080 "http://11.0.0.2$2"; }
-for machine in $CLIENT home; do
-    within 40 get "$machine" /whoami || fail "$machine: no page within 40 s"
-    seen=$(get "$machine" /whoami)
-    [[ $seen =~ ^11\.0\.(9|10|11)\.2 ]] || fail "$machine: the server saw $seen, which is no exit"
-    say "$machine: the server saw $seen"
+for name in $CLIENT home; do
+    within 40 get "$name" /whoami || fail "$name: no page within 40 s"
+    seen=$(get "$name" /whoami)
+    [[ $seen =~ ^11\.0\.(9|10|11)\.2 ]] || fail "$name: the server saw $seen, which is no exit"
+    say "$name: the server saw $seen"
 done
 
 # A large file takes more than strangers get on trust: hops are prepaid from the default budget
@@ -201,17 +140,17 @@ large() {
         http://11.0.0.2/bytes/60000000 | sha256sum | cut -d ' ' -f 1)
     [ "$sha" = "$(sed -n 's/^x-content-sha256: \([0-9a-f]*\).*/\1/Ip' "$head")" ]
 }
-for machine in $CLIENT home; do
-    within 120 large "$machine" || fail "$machine: no large file: $(ask "$machine" payments status || true)"
-    say "$machine: 60 MB with the right hash; $(ask "$machine" financials | sed -n 's/^ *paid ahead */paid ahead: /p')"
+for name in $CLIENT home; do
+    within 120 large "$name" || fail "$name: no large file: $(ask "$name" payments status || true)"
+    say "$name: 60 MB with the right hash; $(ask "$name" financials | sed -n 's/^ *paid ahead */paid ahead: /p')"
 done
 
 # Nobody has a fault; but that there is no name server here, and that the home's router maps nothing.
-for machine in $(seq 1 $LAST) home; do
-    [ "$machine" = $HOME_CLIENT ] && continue
-    found=$(ask "$machine" doctor || true)
+for name in $(seq 1 $LAST) home; do
+    [ "$name" = $HOME_CLIENT ] && continue
+    found=$(ask "$name" doctor || true)
     expected=resolver
-    [ "$machine" = home ] && expected='router|reachability'
-    if grep -E '^ *FAULT' <<<"$found" | grep -qvE "FAULT +($expected)"; then fail "$machine: $found"; fi
+    [ "$name" = home ] && expected='router|reachability'
+    if grep -E '^ *FAULT' <<<"$found" | grep -qvE "FAULT +($expected)"; then fail "$name: $found"; fi
 done
 say 'every node is well'
