@@ -109,12 +109,9 @@ pub struct MeshArgs {
     pub ready: Ready,
 }
 
-/// What the mesh pays with.
+/// Where anvil is.
 #[derive(Debug, Clone, Args)]
-pub struct MoneyArgs {
-    /// The chain on which the nodes pay each other
-    #[arg(long, value_enum, default_value_t = ChainKind::Dev)]
-    pub chain: ChainKind,
+pub struct AnvilArgs {
     /// The anvil program, for --chain anvil
     #[arg(
         long,
@@ -126,11 +123,22 @@ pub struct MoneyArgs {
     pub anvil_program: PathBuf,
 }
 
+/// What the mesh pays with.
+#[derive(Debug, Clone, Args)]
+pub struct MoneyArgs {
+    /// The chain on which the nodes pay each other
+    #[arg(long, value_enum, default_value_t = ChainKind::Dev)]
+    pub chain: ChainKind,
+    /// Where anvil is.
+    #[command(flatten)]
+    pub anvil: AnvilArgs,
+}
+
 impl From<MoneyArgs> for Chain {
     fn from(args: MoneyArgs) -> Self {
         match args.chain {
             ChainKind::Dev => Self::Dev,
-            ChainKind::Anvil => Self::Anvil(args.anvil_program),
+            ChainKind::Anvil => Self::Anvil(args.anvil.anvil_program),
             ChainKind::None => Self::None,
         }
     }
@@ -142,22 +150,16 @@ pub struct PaidArgs {
     /// The chain on which the nodes pay each other
     #[arg(long, value_enum, default_value_t = PaidChain::Dev)]
     pub chain: PaidChain,
-    /// The anvil program, for --chain anvil
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = ANVIL_VARIABLE,
-        default_value = ANVIL,
-        hide_env_values = true
-    )]
-    pub anvil_program: PathBuf,
+    /// Where anvil is.
+    #[command(flatten)]
+    pub anvil: AnvilArgs,
 }
 
 impl From<PaidArgs> for Chain {
     fn from(args: PaidArgs) -> Self {
         match args.chain {
             PaidChain::Dev => Self::Dev,
-            PaidChain::Anvil => Self::Anvil(args.anvil_program),
+            PaidChain::Anvil => Self::Anvil(args.anvil.anvil_program),
         }
     }
 }
