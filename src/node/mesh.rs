@@ -40,6 +40,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 const ADVANCE_WAIT: Duration = Duration::from_secs(15);
 /// How often it is tried meanwhile (guess: a block of the quick chains).
 const ADVANCE_PACE: Duration = Duration::from_secs(2);
+/// How often a route that was found just now is tried (guess: some round trips).
+const YOUNG_PACE: Duration = Duration::from_millis(100);
 
 /// The mesh of a node that originates. Cloning gives another handle.
 #[derive(Clone)]
@@ -183,6 +185,13 @@ impl PooledMesh {
         in_motion && matches!(timeout(ROUTE_GAP, found).await, Ok(Ok(_)))
     }
 
+    /// Whether the route was found just now. Then it may fail at first: the other end has come back
+    /// with new keys, and its links are only being opened.
+    fn route_is_young(&self) -> bool {
+        let view = self.view.borrow();
+        view.stage == Stage::RouteFound && view.stage_since.elapsed() < ROUTE_GAP
+    }
+
     /// Whether a hop that refused to serve is being paid in advance.
     fn is_being_paid(&self, isolation: Isolation) -> bool {
         let billing = self.billing.as_ref();
@@ -244,6 +253,10 @@ impl PooledMesh {
                     }
                 }
                 Err(PoolError::Shutdown) => return Err(OpenError::ShuttingDown),
+                Err(_) if began.elapsed() < ROUTE_GAP && self.route_is_young() => {
+                    sleep(YOUNG_PACE).await;
+                    continue;
+                }
                 Err(_) if waits() && self.is_being_paid(isolation) => {
                     sleep(ADVANCE_PACE).await;
                     continue;
