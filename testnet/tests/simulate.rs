@@ -346,32 +346,31 @@ fn check_ends_with_1_when_a_target_is_missed() {
 
 #[test]
 fn wrong_options_are_answered_with_a_sentence() {
-    let cases: [(&[&str], i32, &str); 16] = [
-        (&["--nodes", "0"], 2, "at least 5 nodes are needed"),
-        (&["--nodes", "ten"], 2, "whole numbers of nodes"),
-        (&["--nodes", "100,1000000"], 2, "at most 100000 nodes"),
-        (&["--seeds", "0"], 2, "number of runs from 1"),
-        (&["--kill", "30"], 2, "percent sign"),
-        (&["--kill", "130%"], 2, "between 0% and 100%"),
-        (&["--kill", "100%"], 64, "nobody to measure"),
-        (&["--churn", "101%/m"], 2, "between 0% and 100%"),
-        (&["--churn", "1%"], 2, "as in 1%/m"),
-        (&["--churn", "--for", "5s"], 64, "--for must be at least 1m"),
-        (&["--partition", "5"], 2, "as in 500ms, 90s, 10m or 1h"),
+    let cases: [(&[&str], &str); 16] = [
+        (&["--nodes", "0"], "at least 5 nodes are needed"),
+        (&["--nodes", "ten"], "whole numbers of nodes"),
+        (&["--nodes", "100,1000000"], "at most 100000 nodes"),
+        (&["--seeds", "0"], "number of runs from 1"),
+        (&["--kill", "30"], "percent sign"),
+        (&["--kill", "130%"], "between 0% and 100%"),
+        (&["--kill", "100%"], "nobody to measure"),
+        (&["--churn", "101%/m"], "between 0% and 100%"),
+        (&["--churn", "1%"], "as in 1%/m"),
+        (&["--churn", "--for", "5s"], "--for must be at least 1m"),
+        (&["--partition", "5"], "as in 500ms, 90s, 10m or 1h"),
         (
             &["--attack", "sybil"],
-            2,
             "harvest, harvest-seeds, insiders, eclipse, aim, equivocate, flood",
         ),
-        (&["--rest", "1s"], 64, "--rest must be at least 20s"),
-        (&["--jobs", "0"], 64, "--jobs must be at least 1"),
-        (&["--exits", "0%"], 64, "no exit"),
-        (&["--undialable", "95%"], 64, "at most 90%"),
+        (&["--rest", "1s"], "--rest must be at least 20s"),
+        (&["--jobs", "0"], "--jobs must be at least 1"),
+        (&["--exits", "0%"], "no exit"),
+        (&["--undialable", "95%"], "at most 90%"),
     ];
-    for (options, code, part) in cases {
+    for (options, part) in cases {
         let output = masq_testnet(options);
         let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{options:?}: {said}");
+        assert_eq!(output.status.code(), Some(64), "{options:?}: {said}");
         assert!(said.contains(part), "{options:?}: {said}");
         assert!(output.stdout.is_empty(), "{options:?}");
     }
