@@ -9,15 +9,6 @@
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)
-programs=$top/target/release
-while [ $# -gt 0 ]; do
-    case $1 in
-        --programs) programs=$(cd "$2" && pwd); shift ;;
-        *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 64 ;;
-    esac
-    shift
-done
-
 . "$top/testnet/namespaces.sh"
 
 # The home is 192.168.77.0/24. Outside has addresses that count as public: a router with a private or

@@ -1,7 +1,15 @@
 # Sourced by the scripts that build machines out of network namespaces: what they share. The script
-# sets `programs` first. Machines are called by short names; a namespace is "$prefix-NAME". Everything
-# is taken down at the end, however it comes.
+# sets `top` first, and describes itself in the comment at its head, which is its help. Machines are called by
+# short names; a namespace is "$prefix-NAME". Everything is taken down at the end, however it comes.
 
+programs=$top/target/release
+while [ $# -gt 0 ]; do
+    case $1 in
+        --programs) programs=$(cd "$2" && pwd); shift ;;
+        *) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 64 ;;
+    esac
+    shift
+done
 PATH=$programs:$PATH
 script=$(basename "$0")
 prefix=masq-${script%.sh}-$$

@@ -12,14 +12,6 @@
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)
-programs=$top/target/release
-while [ $# -gt 0 ]; do
-    case $1 in
-        --programs) programs=$(cd "$2" && pwd); shift ;;
-        *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 64 ;;
-    esac
-    shift
-done
 . "$top/testnet/namespaces.sh"
 
 # Machine 0 has the web server and the chain, 1 is the seed, 2 a client, 3 the client behind a router,
